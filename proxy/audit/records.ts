@@ -67,6 +67,12 @@ const redactedText = (taken: TakenOut | null, values: number): string =>
         response: values,
       })}`
 
+/** Persons and paths as the evidence writes them. */
+export type Pseudonyms = {
+  readonly user: (person: Person) => string
+  readonly path: (route: Route) => string
+}
+
 export type Evidence = {
   /** Rejects when the record cannot be written. */
   readonly decided: (what: Decided) => Promise<void>
@@ -114,7 +120,7 @@ export const createEvidence = (deps: {
   readonly hmac: (purpose: string, text: string) => string
   /** Keeps what policy was asked; absent: nobody does. */
   readonly inputs?: Pick<Inputs, 'keep'>
-}): Evidence => {
+}): Evidence & { readonly pseudonyms: Pseudonyms } => {
   const { journal } = deps
   const json = (value: unknown): string => JSON.stringify(value) ?? 'null'
   const masked = (purpose: string, text: string): string => `hmac:${deps.hmac(purpose, text)}`
@@ -322,6 +328,7 @@ export const createEvidence = (deps: {
           .map(([name, value]) => `,${json(name)}:${json(shown(name, value))}`)
           .join(''),
       ),
+    pseudonyms: { user: (person) => idOf(person.id), path: pathText },
     close() {
       clearInterval(timer)
       flush()

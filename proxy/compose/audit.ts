@@ -9,7 +9,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { PolicySource } from '../policy/source.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createInputs, INPUTS, type Inputs } from '../audit/inputs.ts'
-import { createEvidence, type Evidence } from '../audit/records.ts'
+import { createEvidence } from '../audit/records.ts'
 import { publicKeyOf } from '../config/investigator.ts'
 import type { Journal } from '../model.ts'
 import { watchClock } from './clock.ts'
@@ -33,7 +33,7 @@ const spooled = (audit: Config['audit']): boolean => exportedFile(audit, String)
 
 export type Audit = {
   readonly journal: OpenJournal
-  readonly evidence: Evidence
+  readonly evidence: ReturnType<typeof createEvidence>
   /** How far a collector has it, for `/readyz?verbose`; null: none gets it. */
   readonly exported: () => string | null
   /** An event that nobody waits for. */

@@ -31,6 +31,7 @@ import { createUsed } from '../vault/used.ts'
 import { createVault } from '../vault/vault.ts'
 import { createWaiting } from '../vault/waiting.ts'
 import { openAudit, recordPolicy } from './audit.ts'
+import { openTraces } from './export.ts'
 import type { Parts } from './snapshot.ts'
 import type { Scope } from './scope.ts'
 
@@ -273,6 +274,13 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     newId: ground.newId,
     fetch: ground.fetch,
   })
+  const traces = await openTraces(scope, {
+    pseudonyms: audit.evidence.pseudonyms,
+    sealer: ground.sealer,
+    metrics,
+    fetch: ground.fetch,
+    share: () => now().config.telemetry.traces ?? 0,
+  })
   told.key = (key) => {
     log.info({ key }, 'key ring read again: another key seals now')
     audit.note('key.rotated', { key })
@@ -302,5 +310,15 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
-  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting, feeds, issuerSessions }
+  return {
+    ...ground,
+    ...traffic,
+    ...audit,
+    ...tokens,
+    traces,
+    metrics,
+    waiting,
+    feeds,
+    issuerSessions,
+  }
 }

@@ -1,8 +1,13 @@
-// The evidence on its way to a collector, where the configuration names one.
+// The evidence and the spans on their way to a collector, where the configuration names one.
 import { createExport, type Export, type Send } from '../audit/export.ts'
 import { exportedFile } from '../audit/journal.ts'
+import type { Pseudonyms } from '../audit/records.ts'
+import { spanOf as spanOfCall } from '../audit/span.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { Tracing } from '../observe/otlp_traces.ts'
 import type { Fetch } from '../net/dial.ts'
+import type { Traces } from '../pipeline/exchange.ts'
+import type { Sealer } from '../vault/seal.ts'
 import type { Scope } from './scope.ts'
 
 /** Beside the file that is sent. */
@@ -85,6 +90,60 @@ export const openExport = (
       const problem = sender.problem()
       const waiting = `${sender.behind()} bytes wait`
       return problem === null ? waiting : `${waiting}: ${problem}`
+    },
+  }
+}
+
+/** What has not left by then is dropped. */
+const MOST_TRACES_MS = 2_000
+
+type TracesDeps = {
+  readonly pseudonyms: Pseudonyms
+  readonly sealer: Pick<Sealer, 'hmac'>
+  readonly metrics: Pick<Metrics, 'watch'>
+  readonly fetch: Fetch
+  /** Of the configuration in force. */
+  readonly share: () => number
+}
+
+/** Rejects where the SDK cannot be loaded. */
+export const openTraces = async (
+  { config, clock, log, version, opened, left }: Scope,
+  { pseudonyms, sealer, metrics, fetch, share }: TracesDeps,
+): Promise<Traces> => {
+  const { otlp: url, headers } = config.telemetry
+  const spanOf: Traces['spanOf'] = (call, over) => spanOfCall(call, over, pseudonyms)
+  if (url === undefined) return { spanOf, begin: () => null }
+  let tracing: Tracing | null = null
+  let loading: Promise<void> | null = null
+  const load = async (): Promise<void> => {
+    // The SDK costs memory and time, so only whoever wants traces loads it.
+    const { createTracing } = await import('../observe/otlp_traces.ts')
+    tracing = createTracing({
+      target: { url, headers, fetch, now: clock.now },
+      version,
+      // The same in every replica, so that all of them keep the same traces.
+      key: Buffer.from(sealer.hmac('trace', 'share'), 'base64url').readUInt32BE(),
+      clock,
+      log,
+    })
+  }
+  if (share() > 0) await (loading = load())
+  opened(() => tracing?.close(Math.min(left(), MOST_TRACES_MS)))
+  metrics.watch('deputy_spans_total', 'counter', 'Spans, by what became of them.', () =>
+    Object.entries(tracing?.counts() ?? {}).map(([outcome, n]) => [{ outcome }, n] as const),
+  )
+  return {
+    spanOf,
+    begin: (traceparent) => {
+      const wanted = share()
+      if (wanted === 0) return null
+      // A reload wants them for the first time: the calls of this moment have none.
+      if (tracing === null)
+        loading ??= load().catch((error: unknown) =>
+          log.error({ err: error }, 'traces cannot be made'),
+        )
+      return tracing?.begin(traceparent, wanted) ?? null
     },
   }
 }

@@ -172,7 +172,7 @@ const sealsOf = (sealer: Core['sealer'], now: () => number) => {
 
 /** The same way up to what would leave: nothing is begun, sent or kept. */
 const planningOf =
-  (stations: PepDeps, { vault, store }: Pick<Core, 'vault' | 'store'>) =>
+  ({ traces: _traces, ...stations }: PepDeps, { vault, store }: Pick<Core, 'vault' | 'store'>) =>
   (via: Via, planned: (plan: Planned) => void): ReturnType<typeof createPep> =>
     createPep({
       ...stations,
@@ -309,6 +309,7 @@ export const createPipeline = (
     clock,
     log,
     observe: (seen) => observe(seen, metrics, log),
+    traces: core.traces,
   }
   return {
     pep: createPep(stations),

@@ -228,7 +228,11 @@ const auditRules: Rule = ({ audit, telemetry }) => {
       'telemetry.otlp: audit.sink says otlp: name the collector',
     telemetry.otlp !== undefined &&
       !exports &&
-      'telemetry.otlp: nothing is sent there: add otlp to audit.sink',
+      telemetry.traces === undefined &&
+      'telemetry.otlp: nothing is sent there: add otlp to audit.sink, or a share of traces',
+    telemetry.traces !== undefined &&
+      telemetry.otlp === undefined &&
+      'telemetry.otlp: telemetry.traces wants a collector: name it',
     telemetry.otlp !== undefined &&
       plainHttp(telemetry.otlp) &&
       !telemetry.insecure &&

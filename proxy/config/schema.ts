@@ -466,6 +466,7 @@ export const configSchema = z.strictObject({
   telemetry: z
     .strictObject({
       otlp: url.optional(),
+      traces: z.number().min(0).max(1).optional(),
       headers: z.record(text, secretText).default({}),
       insecure: z.boolean().default(false),
       log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),

@@ -805,8 +805,12 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   telemetry: key('What deputy says about itself.'),
   'telemetry.otlp': key(
-    'The collector, by OTLP over HTTP; `/v1/logs` is added to it.',
+    'The collector, by OTLP over HTTP; `/v1/logs` or `/v1/traces` is added to it.',
     'http://127.0.0.1:4318',
+  ),
+  'telemetry.traces': key(
+    'The share of traces whose calls are sent to the collector as spans, 0 to 1; absent: none.',
+    '0.01',
   ),
   'telemetry.headers': key(
     'Headers for the collector, such as its key.',

@@ -15,7 +15,7 @@ export type AdminOptions = {
   readonly listen: { readonly host: string; readonly port: number } | { readonly path: string }
   /** Is everything there that a call needs? Asked on every /readyz. */
   readonly checks: () => readonly Check[] | Promise<readonly Check[]>
-  readonly render: () => string
+  readonly render: () => string | Promise<string>
   /** Further names that a Host header may have, beside this machine's and the address at which the request came in. */
   readonly names?: readonly string[]
   readonly log: Log
@@ -96,7 +96,7 @@ export const startAdmin = async (
       case '/readyz':
         return ready(verbose)
       case '/metrics':
-        return { status: 200, body: options.render(), type: METRICS }
+        return { status: 200, body: await options.render(), type: METRICS }
       default:
         return { status: 404, body: 'not found\n' }
     }

@@ -1,16 +1,6 @@
-// Metrics in Prometheus text format 0.0.4, under OpenTelemetry's names. Labels come from closed sets only: never a
-// user, agent, path or connection id.
-type Labels = readonly string[]
-type Child<T> = { readonly labels: string; readonly value: T }
-type Branch<T> = Map<string, Branch<T> | Child<T>>
-
-type Family<T> = {
-  /** The child of these label values, in the order of the names; made once. */
-  readonly with: (...values: Labels) => T
-  readonly lines: () => string[]
-}
-export type Counter = { readonly add: (n?: number) => void }
-export type Histogram = { readonly observe: (seconds: number) => void }
+// Metrics by prom-client, in Prometheus' text format 0.0.4, under OpenTelemetry's names. Labels come from closed sets only:
+// never a user, agent, path or connection id.
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 /** What a call looks like once it is over. */
 export type CallSeen = {
@@ -42,103 +32,71 @@ const METHODS = new Set('GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE QU
 /** More children than this mean that a label is not from a closed set after all. */
 const MOST_CHILDREN = 2_000
 const OTHER = '_OTHER'
+/**
+ * Of the library's own metrics, those that it is better without: gauges whose names say that they are counters, of which
+ * Prometheus' own checks complain, and what is no number while nothing was measured since the last scrape.
+ */
+const LEFT_OUT = [
+  ...['resources', 'handles', 'requests'].map((what) => `nodejs_active_${what}_total`),
+  ...['min', 'mean', 'stddev'].map((what) => `nodejs_eventloop_lag_${what}_seconds`),
+]
 
 const methodLabel = (method: string): string => (METHODS.has(method) ? method : OTHER)
-const escaped = (text: string): string =>
-  text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"')
-const braces = (labels: string): string => (labels === '' ? '' : `{${labels}}`)
 
-const family = <T>(
-  head: { readonly name: string; readonly help: string; readonly type: string },
-  names: Labels,
-  make: () => { readonly value: T; readonly lines: (labels: string) => string[] },
-): Family<T> => {
-  const root: Branch<T> = new Map()
-  const printers: (() => string[])[] = []
-  const create = (values: Labels): Child<T> => {
+type Labels = Readonly<Record<string, string>>
+type Family<T> = {
+  /** What is counted under these label values, in the order of the names; made once. */
+  readonly with: (...values: readonly string[]) => T
+}
+type Add = { readonly add: (n?: number) => void }
+type Observe = { readonly observe: (seconds: number) => void }
+
+const family = <T>(names: readonly string[], child: (labels: Labels) => T): Family<T> => {
+  const made = new Map<string, T>()
+  const others = names.map(() => OTHER)
+  const find = (values: readonly string[]): T => {
+    const key = values.join('\n')
+    const known = made.get(key)
+    if (known !== undefined) return known
+    if (made.size >= MOST_CHILDREN && values !== others) return find(others)
     // An empty label is the same as none.
-    const labels = names
-      .map((name, i) => `${name}="${escaped(values[i] ?? '')}"`)
-      .filter((_, i) => (values[i] ?? '') !== '')
-      .join(',')
-    const { value, lines } = make()
-    printers.push(() => lines(labels))
-    return { labels, value }
+    const pairs = names.map((name, i) => [name, values[i] ?? ''] as const)
+    const value = child(Object.fromEntries(pairs.filter(([, text]) => text !== '')))
+    made.set(key, value)
+    return value
   }
-  const find = (values: Labels): T => {
-    let branch = root
-    for (let i = 0; ; i++) {
-      const key = values[i] ?? ''
-      let next = branch.get(key)
-      if (next === undefined) {
-        if (printers.length >= MOST_CHILDREN && values.some((each) => each !== OTHER)) {
-          return find(names.map(() => OTHER))
-        }
-        next = i >= names.length - 1 ? create(values) : (new Map() as Branch<T>)
-        branch.set(key, next)
-      }
-      if (!(next instanceof Map)) return next.value
-      branch = next
-    }
-  }
-  return {
-    with: (...values) => find(values),
-    lines: () =>
-      printers.length === 0
-        ? []
-        : [
-            `# HELP ${head.name} ${head.help.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')}`,
-            `# TYPE ${head.name} ${head.type}`,
-            ...printers.flatMap((print) => print()),
-          ],
-  }
+  return { with: (...values) => find(values) }
 }
 
-const sum = (type: 'counter' | 'gauge') => (name: string, help: string, names: Labels) =>
-  family<Counter>({ name, help, type }, names, () => {
-    let total = 0
-    return {
-      value: { add: (n = 1) => void (total += n) },
-      lines: (labels) => [`${name}${braces(labels)} ${total}`],
+const kindsOf = (registry: Registry) => {
+  const registers = [registry]
+  const sum =
+    (Kind: typeof Counter | typeof Gauge) =>
+    (name: string, help: string, labelNames: readonly string[]): Family<Add> => {
+      const metric = new Kind({ name, help, labelNames, registers })
+      return family(labelNames, (labels) => ({ add: (n = 1) => metric.inc(labels, n) }))
     }
-  })
-const counter = sum('counter')
-const gauge = sum('gauge')
-
-const histogram = (name: string, help: string, names: Labels, bounds: readonly number[]) =>
-  family<Histogram>({ name, help, type: 'histogram' }, names, () => {
-    const counts = new Float64Array(bounds.length + 1)
-    let total = 0
-    return {
-      value: {
-        observe: (seconds) => {
-          let i = 0
-          while (i < bounds.length && seconds > (bounds[i] ?? Infinity)) i++
-          counts[i] = (counts[i] ?? 0) + 1
-          total += seconds
-        },
-      },
-      lines: (labels) => {
-        const before = labels === '' ? '' : `${labels},`
-        let seen = 0
-        const buckets = [...counts].map((count, i) => {
-          seen += count
-          return `${name}_bucket{${before}le="${bounds[i] ?? '+Inf'}"} ${seen}`
-        })
-        return [
-          ...buckets,
-          `${name}_sum${braces(labels)} ${total}`,
-          `${name}_count${braces(labels)} ${seen}`,
-        ]
-      },
-    }
-  })
+  return {
+    counter: sum(Counter),
+    gauge: sum(Gauge),
+    histogram: (
+      name: string,
+      help: string,
+      labelNames: readonly string[],
+      bounds: readonly number[],
+    ): Family<Observe> => {
+      const metric = new Histogram({ name, help, labelNames, buckets: [...bounds], registers })
+      return family(labelNames, (labels) => metric.labels(labels))
+    },
+  }
+}
+type Kinds = ReturnType<typeof kindsOf>
 
 type Read = () =>
   number | readonly (readonly [labels: Readonly<Record<string, string>>, value: number])[]
 
 /** What is counted and timed as it happens. */
-const createFamilies = () => {
+const createFamilies = ({ counter, gauge, histogram }: Kinds) => {
   const request = ['http_request_method', 'http_response_status_code']
   const server = histogram(
     'http_server_request_duration_seconds',
@@ -216,7 +174,7 @@ const createFamilies = () => {
 }
 
 /** What sources of entitlements answer, and how old it is when it is decided by. */
-const createSourceFamilies = () => ({
+const createSourceFamilies = ({ counter, histogram }: Kinds) => ({
   question: histogram(
     'deputy_entitlements_question_duration_seconds',
     'Duration of questions that a source of entitlements answered.',
@@ -265,40 +223,30 @@ const createSourceFamilies = () => ({
 
 /** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
 export const createMetrics = (about: { readonly version: string; readonly commit?: string }) => {
-  const families = createFamilies()
-  const sources = createSourceFamilies()
+  const registry = new Registry()
+  const kinds = kindsOf(registry)
+  const families = createFamilies(kinds)
+  const sources = createSourceFamilies(kinds)
   const { server, active, client, decisions, credentials, idle, refreshFailures } = families
   const evaluated = families.evaluation.with()
-  const watched = new Map<string, { help: string; type: string; read: Read }>()
   /** A value that is read when somebody asks; a list gives one sample per set of labels. */
   const watch = (name: string, type: 'counter' | 'gauge', help: string, read: Read) => {
-    watched.set(name, { help, type, read })
-  }
-  const watchedLines = () =>
-    [...watched].flatMap(([name, { help, type, read }]) => {
+    registry.removeSingleMetric(name)
+    const options = { name, help, registers: [registry] }
+    const metric = type === 'counter' ? new Counter(options) : new Gauge(options)
+    const about = metric.get.bind(metric)
+    metric.get = async () => {
       const value = read()
       const samples = typeof value === 'number' ? [[{}, value] as const] : value
-      const lines = samples.map(([labels, n]) => {
-        const each = Object.entries(labels).map(([key, text]) => `${key}="${escaped(text)}"`)
-        return `${name}${braces(each.join(','))} ${n}`
-      })
-      return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines]
-    })
-
+      return { ...(await about()), values: samples.map(([labels, n]) => ({ labels, value: n })) }
+    }
+  }
+  collectDefaultMetrics({ register: registry })
+  for (const name of LEFT_OUT) registry.removeSingleMetric(name)
   const { version, commit = '' } = about
-  const started = Date.now() / 1_000 - process.uptime()
   watch('deputy_build_info', 'gauge', 'The running program.', () => [
     [{ version, ...(commit === '' ? {} : { commit }) }, 1],
   ])
-  watch('process_cpu_seconds_total', 'counter', 'User and system time of the process.', () => {
-    const { user, system } = process.cpuUsage()
-    return (user + system) / 1e6
-  })
-  watch('process_resident_memory_bytes', 'gauge', 'Resident memory.', () =>
-    process.memoryUsage.rss(),
-  )
-  watch('process_start_time_seconds', 'gauge', 'Start, in seconds since the epoch.', () => started)
-  watch('nodejs_heap_size_used_bytes', 'gauge', 'Used heap.', () => process.memoryUsage().heapUsed)
 
   return {
     /** A finished call: duration and decision. */
@@ -415,12 +363,8 @@ export const createMetrics = (about: { readonly version: string; readonly commit
         return current === null ? [] : [[{ revision: current }, 1]]
       }),
     watch,
-    render: (): string =>
-      [
-        ...[...Object.values(families), ...Object.values(sources)].flatMap((each) => each.lines()),
-        ...watchedLines(),
-        '',
-      ].join('\n'),
+    /** The text of /metrics. Rejects with what a watched value throws. */
+    render: (): Promise<string> => registry.metrics(),
   }
 }
 

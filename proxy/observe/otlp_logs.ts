@@ -1,5 +1,6 @@
 // Evidence to a collector: OpenTelemetry's own serializer makes the bytes. Imported only where a collector is configured.
 import { ProtobufLogsSerializer } from '@opentelemetry/otlp-transformer'
+import { resourceFromAttributes } from '@opentelemetry/resources'
 import type { LogRecord } from '../audit/log_record.ts'
 import type { Send } from '../audit/export.ts'
 import { createOtlp, type OtlpTarget } from './otlp.ts'
@@ -19,11 +20,7 @@ const hrTime = (ms: number): Record_['hrTime'] => {
 export const createLogsSend = (target: OtlpTarget, version: string): Send => {
   const post = createOtlp(target, 'logs')
   const attributes = { 'service.name': 'deputy', 'service.version': version }
-  const resource = {
-    attributes,
-    getRawAttributes: () => Object.entries(attributes),
-    merge: () => resource,
-  } as unknown as Record_['resource']
+  const resource = resourceFromAttributes(attributes)
   const instrumentationScope = { name: 'deputy.evidence', version }
   const recordOf = (record: LogRecord): Record_ => ({
     hrTime: hrTime(record.time),

@@ -10,6 +10,7 @@ import { asksToWait } from './hold.ts'
 import { refusalFor } from './mcp.ts'
 import type { HookSaid } from './obligation/hooks.ts'
 import type { TakenOut } from './obligation/redaction.ts'
+import type { BeginTimeline, Ended, Timeline } from '../observe/timeline.ts'
 import type { RouteTable } from './route.ts'
 import { inShape } from '../wire/error_shape.ts'
 
@@ -53,6 +54,8 @@ export type Call = {
   taken: TakenOut | null
   /** Evidence was asked to keep how it ended. */
   recorded: boolean
+  /** When what happened to it; null or absent: no span is made of it. */
+  readonly timeline?: Timeline | null
 }
 
 export type Way = (
@@ -61,6 +64,20 @@ export type Way = (
   res: ServerResponse,
   dedicated: Dedicated | null,
 ) => Promise<void>
+
+/** How a call ended for its caller. */
+export type Over = {
+  readonly req: IncomingMessage
+  /** That the caller got. */
+  readonly status: number
+  readonly problem: Problem | null
+  readonly via: Via
+}
+/** Spans of calls, for those that are chosen. */
+export type Traces = {
+  readonly begin: BeginTimeline
+  readonly spanOf: (call: Call, over: Over) => Ended
+}
 
 const NOTHING_SENT: Outcome = {
   result: 'internal',
@@ -88,6 +105,7 @@ export const createExchange = (
     readonly clock: Clock
     readonly log: Log
     readonly observe: (call: Seen) => void
+    readonly traces?: Traces
   },
   way: Way,
   told: (call: Call, problem: Problem) => Problem | Promise<Problem>,
@@ -152,6 +170,9 @@ export const createExchange = (
       status: res.statusCode,
       durationMs,
     })
+    const { via = 'proxy', traces } = deps
+    if (traces === undefined || call.timeline == null) return
+    call.timeline.end(traces.spanOf(call, { req, status: res.statusCode, problem, via }))
   }
 
   return async (
@@ -177,6 +198,7 @@ export const createExchange = (
         hooked: [],
         taken: null,
         recorded: false,
+        timeline: deps.traces?.begin(req.headers['traceparent']) ?? null,
       }
       let problem: Problem | null = null
       try {

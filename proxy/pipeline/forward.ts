@@ -20,6 +20,7 @@ import {
 } from '../wire/headers.ts'
 import type { Body } from './inspect.ts'
 import type { UpstreamSeen } from '../observe/metrics.ts'
+import type { Timeline } from '../observe/timeline.ts'
 
 export type Outcome = {
   readonly result: 'ok' | 'interrupted' | ProblemCode
@@ -50,6 +51,7 @@ export type Job = About & {
   readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
   /** Ends the call from outside (revocation, drain), with the Problem that it becomes. */
   readonly signal: AbortSignal
+  readonly timeline?: Timeline | null
 }
 
 /** `error` of Proxy-Status (RFC 9209 2.3) and our sentence, by what the transport's code begins with. */
@@ -249,7 +251,8 @@ export const createForward = (deps: {
     if (call.done) return false
     call.done = true
     live.remove(call.slot)
-    const { route } = call.job
+    const { route, timeline } = call.job
+    timeline?.at('deputy.ended')
     deps.upstream({
       method: route.target.method,
       status: call.status ?? 0,
@@ -371,6 +374,7 @@ export const createForward = (deps: {
           call.controller = started
           // Its connection stands, and the first bytes follow at once.
           call.sent = true
+          call.job.timeline?.at('deputy.sent')
           if (call.done) started.abort(new Error('the call has ended'))
         },
         onResponseStart(started, code) {
@@ -379,6 +383,7 @@ export const createForward = (deps: {
           // Interim answers are of one hop (RFC 9110 15.2).
           if (code < 200) return
           call.seen = tick
+          call.job.timeline?.at('deputy.first_byte')
           const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
           const asked =
             code === 401 && injected !== null

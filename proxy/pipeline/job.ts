@@ -126,6 +126,7 @@ export const createJobs = (deps: JobDeps) => {
       again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
       served: call.snapshot.served,
       signal,
+      timeline: call.timeline ?? null,
     }
   }
 

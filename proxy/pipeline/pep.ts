@@ -4,7 +4,14 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { CallRegistry } from './calls.ts'
 import type { Dedicated } from '../net/admit.ts'
 import { createApproval, type ApprovalDeps } from './approval.ts'
-import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
+import {
+  createExchange,
+  type Call,
+  type Seen,
+  type Snapshot,
+  type Traces,
+  type Way,
+} from './exchange.ts'
 import type {
   ClientCertificate,
   Clock,
@@ -89,6 +96,7 @@ export type PepDeps = JudgeDeps &
     readonly clock: Clock
     readonly log: Log
     readonly observe: (call: Seen) => void
+    readonly traces?: Traces
   }
 
 /** What was decided of a call that does not leave. */
@@ -131,6 +139,7 @@ const cutQuery = (
   { route, place }: Tagged,
   tags: TagSearch,
 ): { readonly bare: Route; readonly sealed: Sealed | null } => {
+  call.timeline?.at('deputy.routed')
   const untagged = tags.target(route.target)
   // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
   // An address that deputy sealed is the provider's to the letter.
@@ -250,7 +259,7 @@ export const createPep = (deps: PepDeps) => {
       if (hooks !== null && asked?.hooks !== hooks)
         asked = { hooks, redactions: await flight.uncut(hooks.before(hooked)) } //     403 503
       const owed = await flight.uncut(deps.obligations.carry(each)) //                 403 429 503
-      call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
+      call.credential = await flight.uncut(credentialOf(call, who, request, holding)) // 403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
       const redactions = [...(asked?.redactions ?? []), ...owed]
@@ -277,14 +286,17 @@ export const createPep = (deps: PepDeps) => {
     }
   }
 
-  const entry = (call: Call, who: Principal, { connection }: Route) => ({
-    id: call.id,
-    person: who.person,
-    agent: who.agent,
-    connection: connection.name,
-    run: who.run,
-    standing: who.standing ?? null,
-  })
+  const entry = (call: Call, who: Principal, { connection }: Route) => {
+    call.timeline?.at('deputy.identified')
+    return {
+      id: call.id,
+      person: who.person,
+      agent: who.agent,
+      connection: connection.name,
+      run: who.run,
+      standing: who.standing ?? null,
+    }
+  }
 
   /** What the provider put into the query of a URL that it gave this person passes, as it came. */
   const sealedQuery = (call: Call, route: Route, who: Principal, sealed: Sealed | null): Route => {
@@ -374,10 +386,16 @@ export const createPep = (deps: PepDeps) => {
       .authorizationId
   }
 
-  const credentialOf = (who: Principal, { act, route }: Request, holding: Holding) =>
+  const credentialOf = (call: Call, who: Principal, { act, route }: Request, holding: Holding) =>
     act.kind === 'asset'
       ? null
-      : deps.credentials.take(holding, route.connection, route.host, ofShare(who))
+      : follow(
+          deps.credentials.take(holding, route.connection, route.host, ofShare(who)),
+          (taken) => {
+            call.timeline?.at('deputy.credential')
+            return taken
+          },
+        )
 
   const refusals = createRefusals({ link: deps.link, look })
   return createExchange(deps, way, refusals.told)

@@ -54,6 +54,7 @@ export const createRecorded = (deps: RecordDeps) => {
         )
       // A part that was allowed has its outcome, also where another kept the call from leaving.
       call.open = (each ?? [decision]).some(({ effect }) => effect === 'allow')
+      call.timeline?.at('deputy.decided', { 'deputy.decision.effect': decision.effect })
     } catch (cause) {
       const what = 'the record of the decision could not be written'
       if (deps.auditRequired) throw new Problem('audit_unavailable', what, { cause })

@@ -54,7 +54,7 @@ test('each alert has its paragraph, with the query as it is, and each paragraph 
 test('alerts and panels ask for metrics that the documentation of metrics lists', () => {
   const listed = docs('operators.md')
   for (const query of [...rules.map(({ expr }) => expr), ...queries]) {
-    const names = [...query.matchAll(/\b(?:deputy|http|process)_[a-z_]+/g)]
+    const names = [...query.matchAll(/\b(?:deputy|http|process|nodejs)_[a-z0-9_]+/g)]
       .map(([name]) => name.replace(/_(?:bucket|count|sum)$/, ''))
       .filter((name) => name !== 'http_response_status_code')
     expect(names.length, query).toBeGreaterThan(0)
@@ -92,7 +92,46 @@ describe.skipIf(missing !== null)(
       writeFileSync(path, stringify({ groups: [{ name: 'panels', rules: each }] }))
       expect(tool('check', 'rules', path)).toContain(`${queries.length} rules found`)
     })
-    test.each<[string, string, string, string]>([
+    /** Alert, series, its values that raise it, when; and values that do not, where these are no row of zeros. */
+    type Raised = readonly [string, string, string, string, string?]
+    const RAISED: readonly Raised[] = [
+      [
+        'DeputyCallsFail',
+        'http_server_request_duration_seconds_count{http_response_status_code="502"}',
+        '0+1x40',
+        '30m',
+      ],
+      [
+        'DeputyBundleStale',
+        'deputy_bundle_last_success_timestamp_seconds',
+        '0x40',
+        '30m',
+        '0+60x40',
+      ],
+      [
+        'DeputyDirectoryFails',
+        'deputy_entitlements_failures_total{source="people",reason="timeout"}',
+        '0+1x40',
+        '15m',
+      ],
+      ['DeputyFeedsFail', 'deputy_feeds_failing{feed="scim"}', '1x40', '15m'],
+      ['DeputyVaultCrowded', 'deputy_vault_crowded_total', '0+1x40', '15m'],
+      [
+        'DeputyCertificateEnds',
+        'deputy_certificate_expiry_timestamp_seconds{listener="agent_tls"}',
+        '600000x90',
+        '80m',
+        '2000000x90',
+      ],
+      ['DeputyClientGone', 'deputy_grants_waiting_for_client{connection="c"}', '2x90', '80m'],
+      [
+        'DeputyEvidenceRejected',
+        'deputy_audit_exported_total{outcome="rejected"}',
+        '0 0 1 1 1',
+        '4m',
+      ],
+      ['DeputySpansLost', 'deputy_spans_total{outcome="dropped"}', '0+1x40', '30m'],
+      ['DeputyLoopLate', 'nodejs_eventloop_lag_p99_seconds', '0.4x40', '15m', '0.02x40'],
       ['DeputyAuditLost', 'deputy_audit_healthy', '1 1 0 0 0 0', '5m'],
       ['DeputyConfigRefused', 'deputy_config_last_reload_successful', '0x20', '10m'],
       ['DeputyPolicyRefused', 'deputy_policy_load_failures_total', '0 0 1 1 1', '4m'],
@@ -112,47 +151,57 @@ describe.skipIf(missing !== null)(
         '15m',
       ],
       ['DeputyPolicyErrors', 'deputy_decisions_total{effect="error"}', '0+1x30', '15m'],
-    ])('%s rises when %s does, and not before', (alert, series, values, at) => {
-      const [name = '', labels = ''] = series.split(/[{}]/)
-      const own = rules.find((rule) => rule.alert === alert)
-      const calm = /last_reload|healthy/.test(name) ? '1x30' : '0x30'
-      const unit = (input: string, raised: boolean) => ({
-        interval: '1m',
-        input_series: [
-          {
-            series: `${name}{${['instance="d"', labels].filter(Boolean).join(',')}}`,
-            values: input,
-          },
-        ],
-        alert_rule_test: [
-          {
-            eval_time: at,
-            alertname: alert,
-            exp_alerts: raised ? [{ exp_labels: {}, exp_annotations: {} }] : [],
-          },
-        ],
-      })
-      const write = (raised: boolean): void =>
-        writeFileSync(
-          join(dir, 'test.yaml'),
-          stringify({
-            rule_files: [file],
-            evaluation_interval: '1m',
-            tests: [unit(raised ? values : calm, raised)],
-          }),
-        )
-      write(false)
-      expect(tool('test', 'rules', 'test.yaml')).toContain('SUCCESS')
-      write(true)
-      // Which labels it carries is not what is asked here: that it rises is.
-      let said = ''
-      try {
-        tool('test', 'rules', 'test.yaml')
-      } catch (error) {
-        said = String((error as { readonly stderr?: string }).stderr)
-      }
-      expect(said).toContain(`alertname="${alert}"`)
-      expect(said).toContain(`severity="${own?.labels.severity}"`)
+    ]
+    test('is asked about each alert', () => {
+      expect(RAISED.map(([alert]) => alert).toSorted()).toEqual(
+        rules.map(({ alert }) => alert).toSorted(),
+      )
     })
+    test.each(RAISED.map(([...all]) => [all[0], all[1], all[2], all[3], all[4] ?? ''] as const))(
+      '%s rises when %s does, and not before',
+      (alert, series, values, at, low) => {
+        const [name = '', labels = ''] = series.split(/[{}]/)
+        const own = rules.find((rule) => rule.alert === alert)
+        const usual = /last_reload|healthy/.test(name) ? '1x30' : '0x30'
+        const calm = low === '' ? usual : low
+        const unit = (input: string, raised: boolean) => ({
+          interval: '1m',
+          input_series: [
+            {
+              series: `${name}{${['instance="d"', labels].filter(Boolean).join(',')}}`,
+              values: input,
+            },
+          ],
+          alert_rule_test: [
+            {
+              eval_time: at,
+              alertname: alert,
+              exp_alerts: raised ? [{ exp_labels: {}, exp_annotations: {} }] : [],
+            },
+          ],
+        })
+        const write = (raised: boolean): void =>
+          writeFileSync(
+            join(dir, 'test.yaml'),
+            stringify({
+              rule_files: [file],
+              evaluation_interval: '1m',
+              tests: [unit(raised ? values : calm, raised)],
+            }),
+          )
+        write(false)
+        expect(tool('test', 'rules', 'test.yaml')).toContain('SUCCESS')
+        write(true)
+        // Which labels it carries is not what is asked here: that it rises is.
+        let said = ''
+        try {
+          tool('test', 'rules', 'test.yaml')
+        } catch (error) {
+          said = String((error as { readonly stderr?: string }).stderr)
+        }
+        expect(said).toContain(`alertname="${alert}"`)
+        expect(said).toContain(`severity="${own?.labels.severity}"`)
+      },
+    )
   },
 )

@@ -13,7 +13,7 @@ afterEach(() => ends.splice(0).forEach((end) => end()))
 const missing = opensslMissing()
 const HOUR_MS = 3_600_000
 
-test.skipIf(missing !== '')(`of two days, over its life${missing}`, () => {
+test.skipIf(missing !== '')(`of two days, over its life${missing}`, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'deputy-certificate-'))
   ends.push(() => rmSync(dir, { recursive: true }))
   const { pem, key } = makeCertificate(dir)
@@ -34,7 +34,7 @@ test.skipIf(missing !== '')(`of two days, over its life${missing}`, () => {
   )
   expect(said).toEqual([])
   expect(check()).toEqual([{ name: 'certificate', ok: true, detail: '' }])
-  expect(metrics.render()).toMatch(
+  expect(await metrics.render()).toMatch(
     /^deputy_certificate_expiry_timestamp_seconds\{listener="agent_tls"\} \d{10}$/m,
   )
   at += 40 * HOUR_MS
@@ -55,7 +55,7 @@ test.skipIf(missing !== '')(`of two days, over its life${missing}`, () => {
   tls = null
   look()
   expect(check()).toEqual([])
-  expect(metrics.render()).not.toContain('expiry_timestamp_seconds{')
+  expect(await metrics.render()).not.toContain('expiry_timestamp_seconds{')
 })
 
 test('the authority of a forward proxy, too', async () => {
@@ -74,7 +74,7 @@ test('the authority of a forward proxy, too', async () => {
     () => ({ tls: null, authority }),
   )
   expect([said, check()]).toEqual([[], [{ name: 'forward.ca', ok: true, detail: '' }]])
-  expect(metrics.render()).toMatch(/expiry_timestamp_seconds\{listener="forward"\} \d{10}$/m)
+  expect(await metrics.render()).toMatch(/expiry_timestamp_seconds\{listener="forward"\} \d{10}$/m)
   at += 47 * HOUR_MS
   look()
   expect(said).toEqual([expect.stringMatching(/^forward\.ca expires on 2/)])

@@ -223,6 +223,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ...['request_body', 'inspected_body'].map((key) => `limits.${key}`),
   ],
   'compose/core.ts': [
+    'telemetry.traces',
     'vault.store',
     'vault.spool',
     'connect.hold',

@@ -14,6 +14,7 @@ const parse = (text: string) => {
   const helps = new Set<string>()
   const samples: Sample[] = []
   for (const line of text.slice(0, -1).split('\n')) {
+    if (line === '') continue // The library parts metrics by an empty line, which the format allows.
     const meta = /^# (HELP|TYPE) ([a-zA-Z_:][\w:]*) (.+)$/.exec(line)
     if (meta !== null) {
       const [, kind = '', name = '', rest = ''] = meta
@@ -43,12 +44,13 @@ const parse = (text: string) => {
     expect(Number.isNaN(Number(value)), line).toBe(false)
     samples.push({ name, labels, value: Number(value) })
   }
-  const keys = samples.map(({ name, labels }) => JSON.stringify([name, labels]))
+  // The order of labels says nothing.
+  const keyOf = ({ name, labels }: Omit<Sample, 'value'>): string =>
+    JSON.stringify([name, Object.entries(labels).sort()])
+  const keys = samples.map(keyOf)
   expect(new Set(keys).size, 'a sample stands twice').toBe(keys.length)
   const find = (name: string, labels: Readonly<Record<string, string>> = {}) =>
-    samples.find(
-      (sample) => sample.name === name && JSON.stringify(sample.labels) === JSON.stringify(labels),
-    )?.value
+    samples.find((sample) => keyOf(sample) === keyOf({ name, labels }))?.value
   return { samples, types, find }
 }
 
@@ -63,8 +65,8 @@ const call = {
 }
 
 describe('metrics', () => {
-  test('a fresh process shows itself in a text that parses', () => {
-    const { find, types } = parse(createMetrics({ version: '1.2.3', commit: 'abc' }).render())
+  test('a fresh process shows itself in a text that parses', async () => {
+    const { find, types } = parse(await createMetrics({ version: '1.2.3', commit: 'abc' }).render())
     expect(find('deputy_build_info', { version: '1.2.3', commit: 'abc' })).toBe(1)
     expect(find('process_resident_memory_bytes')).toBeGreaterThan(1e6)
     expect(find('process_cpu_seconds_total')).toBeGreaterThan(0)
@@ -74,7 +76,7 @@ describe('metrics', () => {
     expect(types.get('process_cpu_seconds_total')).toBe('counter')
   })
 
-  test('calls are counted in cumulative buckets, by method, status, route and problem code', () => {
+  test('calls are counted in cumulative buckets, by method, status, route and problem code', async () => {
     const metrics = createMetrics({ version: '1' })
     for (const durationMs of [1, 30, 30, 20_000]) metrics.call({ ...call, durationMs })
     metrics.call({
@@ -85,7 +87,7 @@ describe('metrics', () => {
       code: 'policy_denied',
     })
     metrics.call({ ...call, provider: null, effect: null, status: 404, code: 'route_not_found' })
-    const { find, types } = parse(metrics.render())
+    const { find, types } = parse(await metrics.render())
     const name = 'http_server_request_duration_seconds'
     const labels = {
       http_request_method: 'GET',
@@ -121,25 +123,27 @@ describe('metrics', () => {
     ).toBe(1)
   })
 
-  test('a bound belongs to its bucket', () => {
+  test('a bound belongs to its bucket', async () => {
     const metrics = createMetrics({ version: '1' })
     metrics.evaluated(0.0001)
-    const { find } = parse(metrics.render())
+    const { find } = parse(await metrics.render())
     expect(find('deputy_policy_evaluation_duration_seconds_bucket', { le: '0.00005' })).toBe(0)
     expect(find('deputy_policy_evaluation_duration_seconds_bucket', { le: '0.0001' })).toBe(1)
   })
 
-  test('calls under way go up and down once', () => {
+  test('calls under way go up and down once', async () => {
     const metrics = createMetrics({ version: '1' })
     const ends = [metrics.begin('GET'), metrics.begin('GET')]
     ends[0]?.()
     ends[0]?.()
     expect(
-      parse(metrics.render()).find('http_server_active_requests', { http_request_method: 'GET' }),
+      parse(await metrics.render()).find('http_server_active_requests', {
+        http_request_method: 'GET',
+      }),
     ).toBe(1)
   })
 
-  test('requests to providers, credentials, the journal and the policy each have their line', () => {
+  test('requests to providers, credentials, the journal and the policy each have their line', async () => {
     const metrics = createMetrics({ version: '1' })
     metrics.upstream({
       method: 'POST',
@@ -153,7 +157,7 @@ describe('metrics', () => {
     metrics.audit({ lines: () => 7, refused: () => 2, waiting: () => 3, healthy: () => true })
     let revision: string | null = 'a'
     metrics.policy(() => revision)
-    const first = parse(metrics.render())
+    const first = parse(await metrics.render())
     const server = {
       http_request_method: 'POST',
       server_address: 'api.github.com',
@@ -169,13 +173,13 @@ describe('metrics', () => {
     expect(first.find('deputy_audit_queue_length')).toBe(3)
     expect(first.find('deputy_policy_info', { revision: 'a' })).toBe(1)
     revision = 'b'
-    const second = parse(metrics.render())
+    const second = parse(await metrics.render())
     expect([
       second.find('deputy_policy_info', { revision: 'a' }),
       second.find('deputy_policy_info', { revision: 'b' }),
     ]).toEqual([undefined, 1])
     revision = null
-    parse(metrics.render())
+    parse(await metrics.render())
   })
 })
 
@@ -188,31 +192,31 @@ describe('labels', () => {
     '"} 1\nfake_total 7',
     '__proto__',
     'constructor',
-  ])('%j reads back as itself', (nasty) => {
+  ])('%j reads back as itself', async (nasty) => {
     const metrics = createMetrics({ version: nasty })
     metrics.call({ ...call, provider: nasty, effect: nasty })
     metrics.policy(() => nasty)
-    const { find, samples } = parse(metrics.render())
+    const { find, samples } = parse(await metrics.render())
     expect(find('deputy_build_info', { version: nasty })).toBe(1)
     expect(find('deputy_policy_info', { revision: nasty })).toBe(1)
     expect(find('deputy_decisions_total', { provider: nasty, effect: nasty })).toBe(1)
     expect(samples.some(({ name }) => name === 'fake_total')).toBe(false)
   })
 
-  test('a made-up method is _OTHER', () => {
+  test('a made-up method is _OTHER', async () => {
     const metrics = createMetrics({ version: '1' })
     for (const method of ['get', 'PROPFIND', 'X'.repeat(50)]) metrics.begin(method)
-    const { samples } = parse(metrics.render())
+    const { samples } = parse(await metrics.render())
     expect(samples.filter(({ name }) => name === 'http_server_active_requests')).toEqual([
       { name: 'http_server_active_requests', labels: { http_request_method: '_OTHER' }, value: 3 },
     ])
   })
 
-  test('a label that is not from a closed set after all does not eat the memory', () => {
+  test('a label that is not from a closed set after all does not eat the memory', async () => {
     const metrics = createMetrics({ version: '1' })
     for (let i = 0; i < 10_000; i++)
       metrics.call({ ...call, effect: 'deny', reason: `reason-${i}` })
-    const decisions = parse(metrics.render()).samples.filter(
+    const decisions = parse(await metrics.render()).samples.filter(
       ({ name }) => name === 'deputy_decisions_total',
     )
     expect(decisions.length).toBeLessThanOrEqual(2_001)

@@ -24,11 +24,28 @@ export type Received = {
   readonly attributes: Readonly<Record<string, unknown>>
   readonly resource: Readonly<Record<string, unknown>>
 }
+export type Span = {
+  readonly name: string
+  readonly trace: string
+  readonly id: string
+  /** '': it begins its trace. */
+  readonly parent: string
+  readonly kind: number
+  readonly status: number
+  /** Nanoseconds since the epoch. */
+  readonly start: bigint
+  readonly end: bigint
+  readonly events: readonly { readonly name: string; readonly at: bigint }[]
+  readonly attributes: Readonly<Record<string, unknown>>
+  readonly resource: Readonly<Record<string, unknown>>
+}
 export type Otelcol = {
   readonly origin: string
   readonly port: number
   /** Every log record so far, in the order in which it wrote them. */
   readonly records: () => readonly Received[]
+  /** Every span so far. */
+  readonly spans: () => readonly Span[]
   /** Ends the program; what it received stays, and it can be started again at the same port. */
   readonly stop: () => Promise<void>
   readonly start: () => Promise<void>
@@ -43,6 +60,25 @@ const plain = (value: Value): unknown =>
 const attributesOf = (list: readonly Attribute[] = []): Readonly<Record<string, unknown>> =>
   Object.fromEntries(list.map(({ key, value }) => [key, plain(value)]))
 
+type Traces = {
+  readonly resourceSpans?: readonly {
+    readonly resource?: { readonly attributes?: readonly Attribute[] }
+    readonly scopeSpans: readonly {
+      readonly spans: readonly {
+        readonly name: string
+        readonly traceId: string
+        readonly spanId: string
+        readonly parentSpanId?: string
+        readonly kind?: number
+        readonly status?: { readonly code?: number }
+        readonly startTimeUnixNano: string
+        readonly endTimeUnixNano: string
+        readonly events?: readonly { readonly name: string; readonly timeUnixNano: string }[]
+        readonly attributes?: readonly Attribute[]
+      }[]
+    }[]
+  }[]
+}
 type Lines = {
   readonly resourceLogs?: readonly {
     readonly resource?: { readonly attributes?: readonly Attribute[] }
@@ -69,7 +105,10 @@ export const startOtelcol = async (): Promise<Otelcol> => {
     exporters: { file: { path: received, append: true, flush_interval: '100ms' } },
     service: {
       telemetry: { metrics: { level: 'none' }, logs: { level: 'error' } },
-      pipelines: { logs: { receivers: ['otlp'], exporters: ['file'] } },
+      pipelines: {
+        logs: { receivers: ['otlp'], exporters: ['file'] },
+        traces: { receivers: ['otlp'], exporters: ['file'] },
+      },
     },
   }
   writeFileSync(join(folder, 'config.json'), JSON.stringify(config))
@@ -95,17 +134,43 @@ export const startOtelcol = async (): Promise<Otelcol> => {
     await end?.()
     end = null
   }
+  const lines = <T>(): readonly T[] =>
+    readFileSync(received, 'utf8')
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as T)
   await start()
   return {
     origin,
     port,
     start,
     stop,
+    spans: () =>
+      lines<Traces>()
+        .flatMap(({ resourceSpans }) => resourceSpans ?? [])
+        .flatMap(({ resource, scopeSpans }) =>
+          scopeSpans.flatMap(({ spans }) =>
+            spans.map((one) => ({
+              name: one.name,
+              trace: one.traceId,
+              id: one.spanId,
+              parent: one.parentSpanId ?? '',
+              kind: one.kind ?? 0,
+              status: one.status?.code ?? 0,
+              start: BigInt(one.startTimeUnixNano),
+              end: BigInt(one.endTimeUnixNano),
+              events: (one.events ?? []).map(({ name, timeUnixNano }) => ({
+                name,
+                at: BigInt(timeUnixNano),
+              })),
+              attributes: attributesOf(one.attributes),
+              resource: attributesOf(resource?.attributes),
+            })),
+          ),
+        ),
     records: () =>
-      readFileSync(received, 'utf8')
-        .split('\n')
-        .slice(0, -1)
-        .flatMap((line) => (JSON.parse(line) as Lines).resourceLogs ?? [])
+      lines<Lines>()
+        .flatMap(({ resourceLogs }) => resourceLogs ?? [])
         .flatMap(({ resource, scopeLogs }) =>
           scopeLogs.flatMap(({ logRecords }) =>
             logRecords.map((one) => ({

@@ -406,6 +406,43 @@ const dialledWith = (
         client: client === undefined ? null : { cert: at(client.cert), key: at(client.key) },
       }
 
+/** Each person pastes a key of their own: there is no client, and no scope. */
+const keyed = (
+  name: string,
+  provider: Provider,
+  entry: ConfigConnection,
+  {
+    at,
+    where,
+    problems,
+  }: {
+    readonly at: (path: string) => string
+    readonly where: string
+    readonly problems: string[]
+  },
+): Connection => {
+  const own = [
+    'client_id',
+    'client_secret',
+    'client_key',
+    'issuer',
+    'authorize',
+    'token',
+    'revoke',
+  ] as const
+  for (const key of own)
+    if (entry[key] !== undefined)
+      problems.push(
+        `${where}.${key}: has no use at ${provider.name}, where each person pastes a key of their own: leave it out`,
+      )
+  if (entry.scopes.length > 0)
+    problems.push(
+      `${where}.scopes: have no use at ${provider.name}: a key opens what it opens, and policy decides on every call`,
+    )
+  const tls = dialledWith(name, entry, at)
+  return { name, provider, clientId: '', clientSecret: null, clientKey: null, scopes: [], tls }
+}
+
 const connect = (
   config: Config,
   providers: ReadonlyMap<string, Provider>,
@@ -436,10 +473,10 @@ const connect = (
       problems.push(`${where}.operations.${what}`),
     )
     const use = entry.client_key === undefined ? named : signing(named)
-    if (use.credential === 'api_key')
-      problems.push(
-        `${where}.provider: providers whose credential is an API key are not built in this version of deputy`,
-      )
+    if (use.credential === 'api_key') {
+      connections.set(name, keyed(name, use, entry, { at, where, problems }))
+      continue
+    }
     const clientId = entry.client_id ?? ''
     const clientSecret = entry.client_secret ?? null
     for (const scope of entry.scopes)

@@ -377,8 +377,8 @@ export type Provider = {
   readonly present: {
     readonly header: string
     readonly scheme: string
-    /** What stands around it in the user-pass of Basic (RFC 7617 2), which goes in base64; null or absent: it goes as it is. */
-    readonly pair?: { readonly before: string; readonly after: string } | null
+    /** What stands around it in the user-pass of Basic (RFC 7617 2), which goes in base64; absent: it goes as it is. */
+    readonly pair?: { readonly before: string; readonly after: string }
   }
   readonly requiredHeaders: Readonly<Record<string, string>>
   /** Lower-case names, on top of the list for every provider. */

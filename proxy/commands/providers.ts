@@ -46,8 +46,8 @@ const suffixes = ({ hostFromToken }: Provider): string =>
     ? `each person’s own: ${hostFromToken.suffixes.map((one) => `*${one}`).join(' ')}`
     : ''
 
-const presentation = ({ present: { header, scheme, pair = null } }: Provider): string => {
-  const token = pair === null ? '{token}' : `base64(${pair.before}{token}${pair.after})`
+const presentation = ({ present: { header, scheme, pair } }: Provider): string => {
+  const token = pair === undefined ? '{token}' : `base64(${pair.before}{token}${pair.after})`
   return `${header}: ${scheme} ${token}`.replace('  ', ' ')
 }
 const refreshing = ({ refresh, rotation, lostResponse, refreshIdleDays }: Provider): string =>

@@ -13,6 +13,7 @@ import { naming } from './backend.ts'
 import { withOwn } from './own_operations.ts'
 import { parseConfig } from './parse.ts'
 import type { Config, ConfigConnection } from './schema.ts'
+import { keyed } from './keyed.ts'
 import { isObject } from '../wire/json.ts'
 import { byCertificate } from '../providers/definition.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
@@ -406,43 +407,6 @@ const dialledWith = (
         client: client === undefined ? null : { cert: at(client.cert), key: at(client.key) },
       }
 
-/** Each person pastes a key of their own: there is no client, and no scope. */
-const keyed = (
-  name: string,
-  provider: Provider,
-  entry: ConfigConnection,
-  {
-    at,
-    where,
-    problems,
-  }: {
-    readonly at: (path: string) => string
-    readonly where: string
-    readonly problems: string[]
-  },
-): Connection => {
-  const own = [
-    'client_id',
-    'client_secret',
-    'client_key',
-    'issuer',
-    'authorize',
-    'token',
-    'revoke',
-  ] as const
-  for (const key of own)
-    if (entry[key] !== undefined)
-      problems.push(
-        `${where}.${key}: has no use at ${provider.name}, where each person pastes a key of their own: leave it out`,
-      )
-  if (entry.scopes.length > 0)
-    problems.push(
-      `${where}.scopes: have no use at ${provider.name}: a key opens what it opens, and policy decides on every call`,
-    )
-  const tls = dialledWith(name, entry, at)
-  return { name, provider, clientId: '', clientSecret: null, clientKey: null, scopes: [], tls }
-}
-
 const connect = (
   config: Config,
   providers: ReadonlyMap<string, Provider>,
@@ -474,7 +438,8 @@ const connect = (
     )
     const use = entry.client_key === undefined ? named : signing(named)
     if (use.credential === 'api_key') {
-      connections.set(name, keyed(name, use, entry, { at, where, problems }))
+      const own = keyed(name, use, entry, problems)
+      connections.set(name, { ...own, tls: dialledWith(name, entry, at) })
       continue
     }
     const clientId = entry.client_id ?? ''

@@ -317,7 +317,6 @@ export const createFlows = (deps: FlowDeps) => {
     },
 
     finish: createFinish(parts, keeper),
-    /** The person's own key, where the provider has no OAuth. */
     paste: createPaste(parts, keeper),
 
     /** `grantOnly` without a sign-in: the application must confirm the id that is returned. */

@@ -43,9 +43,9 @@ export const createPaste = (
 
   return async (flow, connection, { key, by, verified, from }) => {
     const bare = typeof key === 'string' ? key.trim() : ''
-    const { pair = null } = connection.provider.present
+    const { pair } = connection.provider.present
     // RFC 7617 2: the first colon ends the user's name.
-    if (!KEY.test(bare) || (pair !== null && pair.after !== '' && bare.includes(':')))
+    if (!KEY.test(bare) || (pair !== undefined && pair.after !== '' && bare.includes(':')))
       return { kind: 'again', problem: 'malformed' }
     const actor = { by, verified, ...(from === undefined ? {} : { from }) }
     await parts.agentOn?.(flow.agent, flow.person.tenant)

@@ -190,7 +190,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     present: {
       header: header.toLowerCase(),
       scheme,
-      pair: pair ? { before: before ?? '', after: after ?? '' } : null,
+      ...(pair ? { pair: { before: before ?? '', after: after ?? '' } } : {}),
     },
     requiredHeaders: d.required_headers,
     strip: {

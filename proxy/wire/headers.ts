@@ -88,16 +88,16 @@ const rewritable = (accepted: string): string =>
 
 /** How a definition has a token said: with its scheme, alone, or in the pair of Basic (RFC 7617 2). */
 export const presentedAs = (
-  { present: { scheme, pair = null } }: Pick<Provider, 'present'>,
+  { present: { scheme, pair } }: Pick<Provider, 'present'>,
   bare: string,
 ): string => {
   const said =
-    pair === null ? bare : Buffer.from(`${pair.before}${bare}${pair.after}`).toString('base64')
+    pair === undefined ? bare : Buffer.from(`${pair.before}${bare}${pair.after}`).toString('base64')
   return scheme === '' ? said : `${scheme} ${said}`
 }
 
 const credentialValue = (provider: Provider, token: Secret): string => {
-  const { pair = null } = provider.present
+  const { pair } = provider.present
   const bare = token.reveal()
   if (!/^[\x21-\x7e]+$/.test(bare)) {
     throw new Problem(
@@ -106,7 +106,7 @@ const credentialValue = (provider: Provider, token: Secret): string => {
     )
   }
   // RFC 7617 2: the first colon ends the user's name, so there a key must hold none.
-  if (pair !== null && pair.after !== '' && bare.includes(':'))
+  if (pair !== undefined && pair.after !== '' && bare.includes(':'))
     throw new Problem(
       'credential_unavailable',
       'the stored key holds a colon, which Basic cannot carry as a name',

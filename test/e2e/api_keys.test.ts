@@ -2,7 +2,7 @@
 // provider knows people by their keys; the pages, the store and the way are deputy's own.
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import OpenAI from 'openai'
+import OpenAI, { PermissionDeniedError } from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import type { Browser, Visit } from '../support/browser.ts'
@@ -302,7 +302,7 @@ describe('the official client', () => {
     const error: unknown = await client('carol')
       .models.list()
       .catch((thrown: unknown) => thrown)
-    expect(error).toBeInstanceOf(OpenAI.PermissionDeniedError)
+    expect(error).toBeInstanceOf(PermissionDeniedError)
     expect(error).toMatchObject({ status: 403, code: 'policy_denied' })
   })
 })

@@ -374,7 +374,12 @@ export type Provider = {
   readonly example?: JsonObject | null
   /** Download hosts reachable without a credential. */
   readonly assets: ReadonlyMap<string, string>
-  readonly present: { readonly header: string; readonly scheme: string }
+  readonly present: {
+    readonly header: string
+    readonly scheme: string
+    /** What stands around it in the user-pass of Basic (RFC 7617 2), which goes in base64; absent: it goes as it is. */
+    readonly pair?: { readonly before: string; readonly after: string }
+  }
   readonly requiredHeaders: Readonly<Record<string, string>>
   /** Lower-case names, on top of the list for every provider. */
   readonly strip: {

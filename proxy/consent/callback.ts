@@ -5,6 +5,7 @@ import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
 import { samePerson } from '../wire/canonical.ts'
+import { UNNAMED } from '../oauth/client.ts'
 import { refusesClient, stepOf, type Step, type TokenFailure } from '../oauth/token_answer.ts'
 import type { Keeper } from './confirm.ts'
 import type { FlowParts } from './parts.ts'
@@ -50,9 +51,6 @@ export type Callback = {
   /** The browser, for evidence. */
   readonly from?: object
 }
-
-/** Where the provider file says no way to learn whose account it is. */
-const UNNAMED = { id: '', label: '' }
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 /**

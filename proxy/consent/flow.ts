@@ -19,6 +19,7 @@ import { createKeeper } from './confirm.ts'
 import { createDeclined, type Declined } from './declined.ts'
 import { createEnding } from './ending.ts'
 import { createLeg, type Plan } from './leg.ts'
+import { createPaste } from './pasted.ts'
 import { createStatus, flowHashOf } from './status.ts'
 import { createQuota, QUOTA_MS } from './quota.ts'
 import { createWhole, isTogether, TOGETHER } from './together.ts'
@@ -316,6 +317,7 @@ export const createFlows = (deps: FlowDeps) => {
     },
 
     finish: createFinish(parts, keeper),
+    paste: createPaste(parts, keeper),
 
     /** `grantOnly` without a sign-in: the application must confirm the id that is returned. */
     askGrant: async (flow: Flow): Promise<string | null> =>

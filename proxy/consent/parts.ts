@@ -9,7 +9,10 @@ export type FlowDeps = {
   readonly store: Pick<Store, 'flows' | 'credentials' | 'publish' | 'subscribe'>
   readonly vault: Pick<Vault, 'look' | 'connect' | 'grant'>
   readonly sealer: Pick<Sealer, 'seal' | 'open' | 'sealText' | 'openText' | 'hmac'>
-  readonly client: Pick<OAuthClient, 'authorize' | 'exchangeCode' | 'userinfo' | 'revoke'>
+  readonly client: Pick<
+    OAuthClient,
+    'authorize' | 'exchangeCode' | 'userinfo' | 'holder' | 'revoke'
+  >
   readonly connections: () => ReadonlyMap<string, Connection>
   /** `connect.url`, without a trailing slash. */
   readonly publicUrl: string

@@ -11,8 +11,9 @@ import { authorizationUrl, type Ask } from './authorization_request.ts'
 import { readIntrospection, readTokenAnswer } from './token_answer.ts'
 import type { TokenAnswer } from './token_answer.ts'
 import { accountAt, parseBody } from './body.ts'
+import { presentedAs } from '../wire/headers.ts'
 import { meansUnauthorized } from '../wire/json.ts'
-import type { Account } from './body.ts'
+import type { Account, RawAnswer } from './body.ts'
 import { revokeAt, type Revoked } from './revocation.ts'
 import {
   FORM,
@@ -82,17 +83,13 @@ export const signInAuthentication = (
     : oidc.ClientSecretBasic(clientSecret.reveal())
 }
 
-const presented = (
-  { present, requiredHeaders }: Provider,
-  access: Secret,
-): Record<string, string> => ({
+const presented = (provider: Provider, access: Secret): Record<string, string> => ({
   'user-agent': 'deputy',
   ...Object.fromEntries(
-    Object.entries(requiredHeaders).map(([name, value]) => [name.toLowerCase(), value]),
+    Object.entries(provider.requiredHeaders).map(([name, value]) => [name.toLowerCase(), value]),
   ),
   accept: JSON_TYPE,
-  [present.header.toLowerCase()]:
-    present.scheme === '' ? access.reveal() : `${present.scheme} ${access.reveal()}`,
+  [provider.present.header.toLowerCase()]: presentedAs(provider, access.reveal()),
 })
 /**
  * The code belongs to this request, also where a provider forgets PKCE (RFC 9700 4.5.3.2). No ID token: nothing to compare.
@@ -133,6 +130,18 @@ const unquoted = <A extends { readonly tokens: TokenSet; readonly account: Accou
     tokens: { ...tokens, scopes: tokens.scopes?.filter((scope) => !quotes(scope)) ?? null },
     account: named ? null : account,
   }
+}
+
+/** Where the definition says no way to learn whose account it is. */
+export const UNNAMED: Account = { id: '', label: '' }
+
+/** What userinfo says of whose account it is; null: nothing that may be kept and shown. */
+const accountIn = (connection: Connection, raw: RawAnswer, access: Secret): Account | null => {
+  const { account: rules } = connection.provider
+  if (raw.status !== 200 || rules === null) return null
+  const account = accountAt(parseBody(raw), rules)
+  const quotes = quoting(ownSecrets(connection, access))
+  return account === null || quotes(account.id) || quotes(account.label) ? null : account
 }
 
 export const createOAuthClient = ({
@@ -227,6 +236,17 @@ export const createOAuthClient = ({
       : readIntrospection(connection.provider, rules, raw, { tokens, now: clock.now() })
   }
 
+  const askUserinfo = ({ provider, tls = null }: Connection, url: string, access: Secret) => {
+    const headers = presented(provider, access)
+    const { userinfoBody: body } = provider
+    return send(
+      url,
+      body
+        ? { method: 'POST', headers: { ...headers, 'content-type': JSON_TYPE }, body, tls }
+        : { method: 'GET', headers, tls },
+    )
+  }
+
   return {
     authorizationUrl,
 
@@ -306,27 +326,30 @@ export const createOAuthClient = ({
 
     /** Whose account it is. Throws Problem credential_unavailable. */
     userinfo: async (connection: Connection, access: Secret): Promise<Account> => {
-      const { provider } = connection
-      const { tls = null } = connection
-      const url = need(connection, 'userinfo')
-      const headers = presented(provider, access)
-      const raw = await send(
-        url,
-        provider.userinfoBody
-          ? {
-              method: 'POST',
-              headers: { ...headers, 'content-type': JSON_TYPE },
-              body: provider.userinfoBody,
-              tls,
-            }
-          : { method: 'GET', headers, tls },
-      )
-      const good = !('kind' in raw) && raw.status === 200 && provider.account !== null
-      const account =
-        good && provider.account !== null ? accountAt(parseBody(raw), provider.account) : null
-      const quotes = quoting(ownSecrets(connection, access))
-      if (account !== null && !quotes(account.id) && !quotes(account.label)) return account
+      const raw = await askUserinfo(connection, need(connection, 'userinfo'), access)
+      const account = 'kind' in raw ? null : accountIn(connection, raw, access)
+      if (account !== null) return account
       throw refused('the provider did not say whose account this is', raw)
+    },
+
+    /**
+     * Whose key is this? `refused`: the provider does not take it; `unknown`: it did not say. Where the definition names
+     * no way to ask, every key passes, of an account that nobody knows. Never throws for what the provider or the network
+     * does.
+     */
+    holder: async (
+      connection: Connection,
+      key: Secret,
+    ): Promise<Account | 'refused' | 'unknown'> => {
+      const { provider } = connection
+      if (provider.userinfo === null) return UNNAMED
+      const raw = await askUserinfo(connection, provider.userinfo, key)
+      if ('kind' in raw) return 'unknown'
+      const { status } = raw
+      if (status === 401 || status === 403) return 'refused'
+      if (meansUnauthorized(provider.unauthorized, parseBody(raw))) return 'refused'
+      if (provider.account === null) return status === 200 ? UNNAMED : 'unknown'
+      return accountIn(connection, raw, key) ?? 'unknown'
     },
 
     /**
@@ -337,9 +360,7 @@ export const createOAuthClient = ({
       connection: Connection,
       access: Secret,
     ): Promise<'alive' | 'dead' | 'unknown'> => {
-      const { tls = null } = connection
-      const { introspect, userinfo, userinfoBody, unauthorized } = connection.provider
-      const headers = presented(connection.provider, access)
+      const { introspect, userinfo, unauthorized } = connection.provider
       const asked =
         introspect && introspect.auth === 'client'
           ? post(connection, introspect.url, {
@@ -348,17 +369,7 @@ export const createOAuthClient = ({
             })
           : userinfo === null
             ? null
-            : send(
-                userinfo,
-                userinfoBody
-                  ? {
-                      method: 'POST',
-                      headers: { ...headers, 'content-type': JSON_TYPE },
-                      body: userinfoBody,
-                      tls,
-                    }
-                  : { method: 'GET', headers, tls },
-              )
+            : askUserinfo(connection, userinfo, access)
       const raw = await asked
       if (raw === null || 'kind' in raw) return 'unknown'
       const body = parseBody(raw)

@@ -11,6 +11,7 @@ import type { Connection, Flow, Log, Person } from '../model.ts'
 import type { Finished } from '../consent/callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import type { Flows } from '../consent/flow.ts'
+import type { KeyProblem } from '../consent/pasted.ts'
 import type { Session, SessionDeps, Visits } from '../consent/session.ts'
 import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
@@ -233,6 +234,76 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       return new Set()
     }
   }
+  /** The page that asks for the yes, or once more for a key. */
+  const asking = async (
+    c: Context,
+    id: string,
+    { flow, session }: { readonly flow: Flow; readonly session: Session },
+    problem: KeyProblem | null = null,
+  ): Promise<Response> => {
+    const connection = connections().get(flow.connection)
+    const plan = await flows.plan(flow)
+    if (connection === undefined || plan.kind === 'gone') return show(c, pages.expiredPage(), 410)
+    // A grant beside others of the same person takes no room of the tenant's.
+    if (plan.kind === 'provider') await flows.room(flow)
+    if (seldom('opened', flow, session))
+      await deps.onEvent('consent.opened', {
+        flow: flow.hash,
+        user: flow.person,
+        agent: flow.agent,
+        connection: flow.connection,
+        verified: session.verified,
+        from: fromOf(c),
+      })
+    const keyed = connection.provider.credential === 'api_key'
+    const asked = plan.kind === 'provider' ? plan.asked : []
+    return show(
+      c,
+      pages.connectPage({
+        connection,
+        agent: agentView(deps.agents, flow.agent, flow.person),
+        person: flow.person,
+        verified: session.verified,
+        scopes: flow.scopes,
+        allowed: await allowedTo(flow, connection),
+        again: asked.filter((scope) => !flow.scopes.includes(scope)),
+        step: plan.kind === 'provider' && keyed ? 'key' : plan.kind,
+        problem,
+        reauthorization: flow.reauthorization,
+        stronger: flow.challenge != null,
+        operation: flow.operation ?? null,
+        summary: flow.operation == null ? '' : await summaryOf(connection.provider, flow.operation),
+        standing: flow.standing ?? null,
+        csrf: frame.csrf(session, flow.hash),
+        action: `/connect/${id}`,
+      }),
+      problem === null ? 200 : 422,
+    )
+  }
+  /** A key that was pasted; null: there is nothing to paste, since the account is connected already. */
+  const pasted = async (
+    c: Context,
+    entered: { readonly flow: Flow; readonly session: Session },
+    key: unknown,
+  ): Promise<Response | null> => {
+    const { flow, session } = entered
+    const connection = connections().get(flow.connection)
+    if (connection?.provider.credential !== 'api_key') return null
+    if ((await flows.plan(flow)).kind !== 'provider') return null
+    const visit = signIn.kind === 'visit'
+    const by = visit ? null : session.person
+    const { verified } = session
+    const done = await flows.paste(flow, connection, { key, by, verified, from: fromOf(c) })
+    if (done.kind === 'again') return asking(c, c.req.param('id') ?? '', entered, done.problem)
+    if (done.kind === 'awaiting' && visit) {
+      const to = signIn.at(done.flowId)
+      return frame.goOn(c, new URL(to).host, to)
+    }
+    const next = done.kind === 'completed' ? mayLeave(done.flow) : null
+    if (next !== null) return frame.goOn(c, new URL(next).host, next)
+    const account = done.kind === 'completed' ? done.account.slice(0, 256) : null
+    return frame.tell(c, 'result', { kind: 'ended', flow: flow.hash, account } satisfies After, by)
+  }
   const mismatch = async (c: Context, flow: Flow, session: Session): Promise<void> => {
     if (!seldom('mismatch', flow, session)) return
     await deps.onEvent('consent.user_mismatch', {
@@ -279,44 +350,10 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const id = c.req.param('id')
     const entered = await enter(c, id)
     if (entered instanceof Response) return entered
-    const { flow, session } = entered
+    const { flow } = entered
     if (flow.parts !== undefined) return together(c, id, entered)
     if (flow.status !== 'pending') return ended(c, flow, null)
-    const connection = connections().get(flow.connection)
-    const plan = await flows.plan(flow)
-    if (connection === undefined || plan.kind === 'gone') return show(c, pages.expiredPage(), 410)
-    // A grant beside others of the same person takes no room of the tenant's.
-    if (plan.kind === 'provider') await flows.room(flow)
-    if (seldom('opened', flow, session))
-      await deps.onEvent('consent.opened', {
-        flow: flow.hash,
-        user: flow.person,
-        agent: flow.agent,
-        connection: flow.connection,
-        verified: session.verified,
-        from: fromOf(c),
-      })
-    const asked = plan.kind === 'provider' ? plan.asked : []
-    return show(
-      c,
-      pages.connectPage({
-        connection,
-        agent: agentView(deps.agents, flow.agent, flow.person),
-        person: flow.person,
-        verified: session.verified,
-        scopes: flow.scopes,
-        allowed: await allowedTo(flow, connection),
-        again: asked.filter((scope) => !flow.scopes.includes(scope)),
-        step: plan.kind,
-        reauthorization: flow.reauthorization,
-        stronger: flow.challenge != null,
-        operation: flow.operation ?? null,
-        summary: flow.operation == null ? '' : await summaryOf(connection.provider, flow.operation),
-        standing: flow.standing ?? null,
-        csrf: frame.csrf(session, flow.hash),
-        action: `/connect/${id}`,
-      }),
-    )
+    return asking(c, id, entered)
   })
 
   app.post('/connect/:id', async (c) => {
@@ -343,6 +380,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       if (chosen === null) return show(c, pages.refusedFormPage(null), 400)
       flow = chosen
     }
+    const stored = await pasted(c, { flow, session }, form['key'])
+    if (stored !== null) return stored
     if (signIn.kind === 'visit') {
       const flowId = await flows.askGrant(flow)
       const to = flowId === null ? null : signIn.at(flowId)

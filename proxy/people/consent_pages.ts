@@ -2,6 +2,7 @@
 // `languages/`.
 import { html } from 'hono/html'
 import type { Connection, Person, StandingAsk } from '../model.ts'
+import type { KeyProblem } from '../consent/pasted.ts'
 import { CATALOGUE, type ProblemCode } from '../problem.ts'
 import type { Texts } from './languages/en.ts'
 import { agentRows, unknownAgent, type AgentView } from './agents_page.ts'
@@ -34,8 +35,13 @@ export type ConnectView = {
   readonly standing?: StandingAsk | null
   /** Scopes that the person gave before and that are asked for again, so that nothing is lost. */
   readonly again: readonly string[]
-  /** `grant`: the account is connected already, only this agent's permission is missing. */
-  readonly step: 'provider' | 'grant'
+  /**
+   * `grant`: the account is connected already, only this agent's permission is missing. `key`: the person pastes a key
+   * of their own.
+   */
+  readonly step: 'provider' | 'grant' | 'key'
+  /** Why the key that was pasted is not stored; null or absent: none was. */
+  readonly problem?: KeyProblem | null
   readonly reauthorization: boolean
   /** The provider demands a stronger or fresher sign-in. */
   readonly stronger?: boolean
@@ -43,6 +49,37 @@ export type ConnectView = {
   /** Where the form goes: the page's own path. */
   readonly action: string
 }
+
+/** The form's field: never filled in again, and nothing that a browser should remember. */
+const keyField = (t: Texts, provider: string, problem: KeyProblem | null): Html => html`
+  ${problem === null ? '' : html`<p class="warn" role="alert">${t.key[problem](provider)}</p>`}
+  <label for="key">${t.key.label(provider)}</label>
+  <input
+    id="key"
+    name="key"
+    type="password"
+    autocomplete="off"
+    autocapitalize="none"
+    spellcheck="false"
+    maxlength="4096"
+    aria-describedby="hint"
+    required
+  />
+  <p class="soft" id="hint">${t.key.hint}</p>
+`
+
+const nextStep = (t: Texts, step: ConnectView['step'], provider: string): string =>
+  step === 'grant'
+    ? t.consent.nextGrant(provider)
+    : step === 'key'
+      ? t.key.next(provider)
+      : t.consent.nextProvider(provider)
+const yesTo = (t: Texts, step: ConnectView['step'], agent: string, provider: string): string =>
+  step === 'grant'
+    ? t.consent.yesGrant(agent)
+    : step === 'key'
+      ? t.key.yes
+      : t.consent.yes(provider)
 
 const row = (label: string, value: string | number): Html =>
   html`<div>
@@ -93,7 +130,11 @@ export const connectPage =
           ${row(t.label.storedFor, `${who(person)}${view.verified ? '' : ` ${t.unverified}`}`)}
         </dl>
         <h2>${words.may}</h2>
-        ${scopeList(t, provider, view.scopes, view.allowed)}
+        ${
+          provider.credential === 'api_key'
+            ? html`<p>${t.key.opens(provider.name)}</p>`
+            : scopeList(t, provider, view.scopes, view.allowed)
+        }
         ${
           view.again.length > 0
             ? html`<p class="soft">
@@ -103,14 +144,13 @@ export const connectPage =
         }
         <p class="warn">${words.warning(agent)}</p>
         <h2>${words.next}</h2>
-        <p>${grant ? words.nextGrant(provider.name) : words.nextProvider(provider.name)}</p>
+        <p>${nextStep(t, view.step, provider.name)}</p>
         <form method="post" action="${view.action}">
           <input type="hidden" name="csrf" value="${view.csrf}" />
           ${view.standing == null ? '' : standingAsked(t, connection, agent, view.standing)}
-          <button name="answer" value="yes">
-            ${grant ? words.yesGrant(agent) : words.yes(provider.name)}
-          </button>
-          <button class="quiet" name="answer" value="no">${words.no}</button>
+          ${view.step === 'key' ? keyField(t, provider.name, view.problem ?? null) : ''}
+          <button name="answer" value="yes">${yesTo(t, view.step, agent, provider.name)}</button>
+          <button class="quiet" name="answer" value="no" formnovalidate>${words.no}</button>
         </form>`,
     )
   }

@@ -137,7 +137,10 @@ const accountOf = ({ account }: Definition): Provider['account'] =>
 
 export const assemble = (d: Definition, parts: Parts): Provider => {
   const revoke = revokeOf(d)
-  const [, header = '', scheme = ''] = PRESENT.exec(d.present) ?? []
+  const [, header = '', scheme = '', before, after] = PRESENT.exec(d.present) ?? []
+  const pair = before !== undefined || after !== undefined
+  // Whoever pastes a key names no scopes: it opens what it opens.
+  const scopeless = d.scope === null || d.credential === 'api_key'
   return {
     id: d.id,
     lineage: [d.id],
@@ -164,7 +167,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     tokenFormat: d.token_format,
     refresh: refreshOf(d),
     pkce: d.pkce,
-    scopeParam: d.scope?.param ?? null,
+    scopeParam: scopeless ? null : (d.scope?.param ?? null),
     scopeSeparator: d.scope?.separator ?? ' ',
     scopeAlways: d.scope?.always ?? [],
     scopeWhole: d.scope?.whole ?? false,
@@ -184,7 +187,11 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     hostFromToken: d.host_from_token,
     slots: parts.slots,
     assets: parts.assets,
-    present: { header: header.toLowerCase(), scheme },
+    present: {
+      header: header.toLowerCase(),
+      scheme,
+      ...(pair ? { pair: { before: before ?? '', after: after ?? '' } } : {}),
+    },
     requiredHeaders: d.required_headers,
     strip: {
       headers: lower(d.strip.headers),
@@ -199,7 +206,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     prefixes: d.prefixes,
     // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth
     // app).
-    operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
+    operations: scopeless ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
     envelopes: d.envelopes.map(({ call, holds, host, rewrite }) => {
       const [method = '', path = ''] = call.split(' ')
       return { format: holds, method, segments: path.slice(1).split('/'), host, rewrite }

@@ -83,8 +83,12 @@ const nearest = (key: string): string => {
     : ''
 }
 
-/** `Authorization: Bearer {token}` → header, scheme. */
-export const PRESENT = /^([\w!#$%&'*+.^`|~-]+): (?:([\w!#$%&'*+.^`|~-]+) )?\{token\}$/
+/**
+ * `Authorization: Bearer {token}` → header, scheme; `Authorization: Basic base64({token}:)` → also what stands before or
+ * behind the token in the pair of RFC 7617.
+ */
+export const PRESENT =
+  /^([\w!#$%&'*+.^`|~-]+): (?:([\w!#$%&'*+.^`|~-]+) )?(?:\{token\}|base64\((?:([\w.@-]*:)\{token\}|\{token\}(:[\w.@-]*))\))$/
 
 export const line = z
   .string()
@@ -298,7 +302,10 @@ export const definition = z.strictObject({
   assets: hostList.default([]),
   present: z
     .string()
-    .regex(PRESENT, 'must read `Header: Scheme {token}` or `Header: {token}`')
+    .regex(
+      PRESENT,
+      'must read `Header: Scheme {token}`, `Header: {token}` or `Authorization: Basic base64({token}:)`',
+    )
     .default('Authorization: Bearer {token}'),
   required_headers: z.record(headerName, line).default({}),
   strip: z

@@ -243,6 +243,17 @@ const discoverOf = (d: Definition, merged: unknown): Parts['discover'] => {
   }
 }
 
+/** What only an authorization server has. */
+const OAUTH_ONLY = [
+  'issuer',
+  'authorize',
+  'token',
+  'introspect',
+  'par',
+  'revoke',
+  'refresh',
+] as const
+
 const checkEndpoints = (d: Definition, discover: Parts['discover'], report: Report): void => {
   const endpoints = {
     issuer: d.issuer,
@@ -263,7 +274,12 @@ const checkEndpoints = (d: Definition, discover: Parts['discover'], report: Repo
   for (const key of ['authorize', 'token'] as const) {
     if (d.credential === 'oauth2' && d[key] === null && !discover?.left.includes(key))
       report(key, 'is needed for credential: oauth2, or an issuer that can be asked for it')
-    if (d.credential === 'api_key' && d[key] !== null) report(key, 'has no use with an api_key')
+  }
+  if (d.credential === 'api_key') {
+    for (const key of OAUTH_ONLY)
+      if (d[key] !== null && d[key] !== undefined) report(key, 'has no use with an api_key')
+    if (d.account !== null && d.account.from !== 'userinfo')
+      report('account', 'is read from userinfo: with an api_key there is no other answer')
   }
   // RFC 8707 2
   d.resource.forEach((resource, i) => {

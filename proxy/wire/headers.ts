@@ -86,8 +86,18 @@ const rewritable = (accepted: string): string =>
     ? 'gzip'
     : 'identity'
 
+/** How a definition has a token said: with its scheme, alone, or in the pair of Basic (RFC 7617 2). */
+export const presentedAs = (
+  { present: { scheme, pair } }: Pick<Provider, 'present'>,
+  bare: string,
+): string => {
+  const said =
+    pair === undefined ? bare : Buffer.from(`${pair.before}${bare}${pair.after}`).toString('base64')
+  return scheme === '' ? said : `${scheme} ${said}`
+}
+
 const credentialValue = (provider: Provider, token: Secret): string => {
-  const { scheme } = provider.present
+  const { pair } = provider.present
   const bare = token.reveal()
   if (!/^[\x21-\x7e]+$/.test(bare)) {
     throw new Problem(
@@ -95,7 +105,13 @@ const credentialValue = (provider: Provider, token: Secret): string => {
       'the stored token is not one that a header can hold',
     )
   }
-  return scheme === '' ? bare : `${scheme} ${bare}`
+  // RFC 7617 2: the first colon ends the user's name, so there a key must hold none.
+  if (pair !== undefined && pair.after !== '' && bare.includes(':'))
+    throw new Problem(
+      'credential_unavailable',
+      'the stored key holds a colon, which Basic cannot carry as a name',
+    )
+  return presentedAs(provider, bare)
 }
 
 /** Bytes of a range for each character of the token, and at least. */

@@ -65,6 +65,14 @@ describe('a definition', () => {
     ).toEqual({ headers: ['x-other'], query: ['key'], body: [], pass: ['token'] })
   })
 
+  test.each([
+    ['base64({token}:)', { before: '', after: ':' }],
+    ['base64(x-access-token:{token})', { before: 'x-access-token:', after: '' }],
+  ])('may present the token within Basic: %s', (written, pair) => {
+    const present = { header: 'authorization', scheme: 'Basic', pair }
+    expect(read({ present: `Authorization: Basic ${written}` }).present).toEqual(present)
+  })
+
   test('groups rows that share their scopes, and an id may have several paths', () => {
     const operations = [
       row,
@@ -133,6 +141,16 @@ describe('a definition', () => {
       { credential: 'api_key', authorize: null },
       'acme.yaml: token: has no use with an api_key',
     ],
+    [
+      'an api_key whose account only a token answer would say',
+      {
+        credential: 'api_key',
+        authorize: null,
+        token: null,
+        account: { from: 'token', id: '/id' },
+      },
+      'acme.yaml: account: is read from userinfo: with an api_key there is no other answer',
+    ],
     ['a relative URL', { token: '/token' }, 'acme.yaml: token: must be an absolute URL'],
     [
       'plain http',
@@ -198,7 +216,7 @@ describe('a definition', () => {
     [
       'a token in no header',
       { present: 'Bearer' },
-      'acme.yaml: present: must read `Header: Scheme {token}` or `Header: {token}`',
+      'acme.yaml: present: must read `Header: Scheme {token}`, `Header: {token}` or `Authorization: Basic base64({token}:)`',
     ],
     [
       'a token in Cookie',
@@ -837,6 +855,7 @@ describe('the shipped definitions', () => {
   test('all parse', () => {
     expect(problems).toEqual([])
     expect([...providers.keys()]).toEqual([
+      'anthropic',
       'gitea',
       'github',
       'github_app',
@@ -844,8 +863,12 @@ describe('the shipped definitions', () => {
       'hubspot',
       'linear',
       'microsoft',
+      'notion',
+      'notion_key',
+      'openai',
       'salesforce',
       'slack',
+      'stripe',
     ])
   })
 
@@ -864,7 +887,7 @@ describe('the shipped definitions', () => {
 
   test('send no credential to a host over anything but https', () => {
     for (const provider of providers.values())
-      for (const origin of [...provider.hosts.values(), provider.token])
+      for (const origin of [...provider.hosts.values(), provider.token ?? provider.userinfo])
         expect(origin).toMatch(provider.id === 'gitea' ? /^\{origin\}\// : /^https:/)
   })
 
@@ -894,7 +917,7 @@ describe('the commands', () => {
     expect(code).toBe(0)
     expect(text).toMatch(/^github +GitHub +\d+ +\d+ +api\.github\.com uploads\.github\.com$/m)
     expect(text).toMatch(/^gitea +Gitea +\d+ +\d+ +none: the connection names yours$/m)
-    expect(text.split('\n')).toHaveLength(10)
+    expect(text.split('\n')).toHaveLength(15)
   })
 
   test('show prints endpoints and the catalogue', () => {
@@ -921,7 +944,7 @@ describe('the commands', () => {
   test('show of an unknown id says which there are, and fails', () => {
     const { code, text } = run((print) => providersShow({ id: 'gh\u001b', print, dir: shipped }))
     expect(code).toBe(1)
-    expect(text).toContain('there is no provider "gh\\u001b"; there are gitea, github,')
+    expect(text).toContain('there is no provider "gh\\u001b"; there are anthropic, gitea, github,')
   })
 
   test('a folder with a broken definition fails, and every problem is printed', () => {

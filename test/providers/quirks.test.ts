@@ -7,7 +7,8 @@ import type { Provider } from '../../proxy/model.ts'
 
 const dir = join(import.meta.dirname, '../../providers')
 const { providers } = compileProviders(readProviderFiles(dir))
-const shipped: readonly (readonly [string, Provider])[] = [...providers].flatMap(
+const withOAuth = [...providers].filter(([, { credential }]) => credential === 'oauth2')
+const shipped: readonly (readonly [string, Provider])[] = withOAuth.flatMap(
   ([id, provider]): (readonly [string, Provider])[] =>
     provider.slots?.size
       ? [...provider.slots].map(([slot, one]) => [`${id} (slot ${slot})`, one])
@@ -44,6 +45,7 @@ describe('the scripted provider', () => {
       'hubspot',
       'linear',
       'microsoft',
+      'notion',
       'salesforce',
       'slack (slot user)',
       'slack (slot bot)',
@@ -53,11 +55,21 @@ describe('the scripted provider', () => {
   test.each(shipped)('%s deals with every quirk that applies to it', async (name, provider) => {
     const { passed, failed, lines } = await run(provider)
     expect(failed).toEqual([])
-    expect(passed).toBeGreaterThan(name === 'github' ? 40 : 70)
+    expect(passed).toBeGreaterThan(name === 'github' ? 40 : 68)
     const has = (start: string) => lines.some((line) => line.startsWith(`ok      ${start}`))
     expect(has('slots:')).toBe(name.startsWith('slack'))
     expect(has('host from the token:')).toBe(name === 'salesforce')
-    expect(has('revocation: there is none')).toBe(['gitea', 'microsoft'].includes(name))
+    expect(has('revocation: there is none')).toBe(['gitea', 'microsoft', 'notion'].includes(name))
+  })
+
+  test('has nothing to play where people paste keys, and says so', async () => {
+    const keyed = [...providers].filter(([, { credential }]) => credential === 'api_key')
+    expect(keyed.map(([id]) => id)).toEqual(['anthropic', 'notion_key', 'openai', 'stripe'])
+    for (const [, provider] of keyed) {
+      const { passed, failed, lines } = await run(provider)
+      expect([passed, failed]).toEqual([0, []])
+      expect(lines.join()).toMatch(/API key/)
+    }
   })
 
   test('a plain definition of one’s own needs no example', async () => {

@@ -278,10 +278,25 @@ const agentMine: AgentPageView = {
   csrf: 'token',
 }
 
+/** Where people paste a key of their own. */
+const keyed: pages.ConnectView = {
+  ...view,
+  connection: connectionTo('openai', []),
+  scopes: [],
+  step: 'key',
+}
+
 /** Name of the page → how it is made. */
 export const GALLERY: Readonly<Record<string, () => Page>> = {
   index: pages.indexPage,
   consent: () => pages.connectPage(view),
+  'consent-key': () => pages.connectPage(keyed),
+  ...Object.fromEntries(
+    (['malformed', 'refused', 'unknown'] as const).map((problem) => [
+      `consent-key-${problem}`,
+      () => pages.connectPage({ ...keyed, problem }),
+    ]),
+  ),
   'consent-known-agent': () => pages.connectPage({ ...view, agent: triage }),
   agents: () =>
     agentsPage({

@@ -284,6 +284,20 @@ describe('what the agent may say', () => {
     expect(stripped).toEqual(['header:x-shop-pass', 'header:x_shop_pass'])
   })
 
+  test('Basic carries it as a name or as a password, and no name with a colon (RFC 7617 2)', () => {
+    const present = { header: 'authorization', scheme: 'Basic' }
+    const named = { ...provider, present: { ...present, pair: { before: '', after: ':' } } }
+    const secretly = { ...provider, present: { ...present, pair: { before: 'x:', after: '' } } }
+    const said = (as: typeof named, token = TOKEN): string => {
+      const { headers } = send([], { provider: as, token: secret(token) })
+      const [value = ''] = valuesOf(headers, 'authorization')
+      return Buffer.from(value.replace('Basic ', ''), 'base64').toString()
+    }
+    expect([said(named), said(secretly)]).toEqual([`${TOKEN}:`, `x:${TOKEN}`])
+    expect(said(secretly, 'a:b')).toBe('x:a:b')
+    expect(codeOf(() => said(named, 'a:b'))).toBe('credential_unavailable')
+  })
+
   test('a download host gets no credential, and the agent’s is stripped all the same', () => {
     const { headers } = send(['Authorization', 'Bearer a'], { token: null })
     expect(headers.join()).not.toMatch(/bearer|gho_/i)

@@ -83,6 +83,22 @@ export const de: Texts = {
     no: 'Nein, danke',
   },
 
+  key: {
+    opens: (provider) =>
+      `${provider} hat keine Anmeldung für Anwendungen, deshalb wird Ihr Schlüssel gebraucht. Er öffnet alles, was er Ihnen öffnet; der Agent bekommt ihn nie zu sehen und darf nur, was die Richtlinie Ihrer Organisation erlaubt.`,
+    next: (provider) =>
+      `Legen Sie bei ${provider} einen eigenen Schlüssel an, möglichst nur für diesen Zweck, und fügen Sie ihn hier ein. deputy zeigt ihn ${provider} einmal, um ihn zu prüfen, und bewahrt ihn verschlüsselt auf.`,
+    label: (provider) => `Ihr eigener Schlüssel von ${provider}`,
+    hint: 'Er wird nie wieder angezeigt, und niemand sonst kann ihn nutzen. Um seine Nutzung zu beenden, trennen Sie die Verbindung hier und löschen ihn dort, wo Sie ihn angelegt haben.',
+    yes: 'Meinen Schlüssel speichern',
+    malformed: () =>
+      'Das sieht nicht nach einem Schlüssel aus: Er muss eine Zeile mit 12 bis 4.096 Zeichen ohne Leerzeichen sein. Gespeichert wurde nichts.',
+    refused: (provider) =>
+      `${provider} nimmt diesen Schlüssel nicht an, deshalb wurde nichts gespeichert. Prüfen Sie, ob er vollständig und noch gültig ist.`,
+    unknown: (provider) =>
+      `${provider} hat nicht gesagt, ob dieser Schlüssel gut ist, deshalb wurde nichts gespeichert. Versuchen Sie es gleich noch einmal.`,
+  },
+
   done: {
     title: (provider) => `${provider} ist verbunden`,
     already: (provider) => `${provider} ist bereits verbunden`,

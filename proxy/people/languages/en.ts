@@ -90,6 +90,22 @@ export const en = {
     no: 'No, thanks',
   },
 
+  key: {
+    opens: (provider: string) =>
+      `${provider} has no sign-in for applications, so your key is needed. It opens all that it opens for you; the agent never sees it, and may do only what your organisation’s policy allows.`,
+    next: (provider: string) =>
+      `Make a key of your own at ${provider}, for this alone if you can, and paste it here. deputy shows it to ${provider} once to see whether it is good, and keeps it encrypted.`,
+    label: (provider: string) => `Your own key of ${provider}`,
+    hint: 'It is never shown again, and nobody else can use it. To end its use, disconnect it here and delete it where you made it.',
+    yes: 'Store my key',
+    malformed: () =>
+      'That does not look like a key: it must be one line of 12 to 4,096 characters without blanks. Nothing was stored.',
+    refused: (provider: string) =>
+      `${provider} does not accept this key, so nothing was stored. Look whether it is whole and still valid.`,
+    unknown: (provider: string) =>
+      `${provider} did not say whether this key is good, so nothing was stored. Try again in a moment.`,
+  },
+
   done: {
     title: (provider: string) => `${provider} is connected`,
     already: (provider: string) => `${provider} is already connected`,

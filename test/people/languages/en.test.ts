@@ -35,7 +35,7 @@ const paths = (value: unknown, path: string): readonly string[] =>
 
 /** Names, people and things that the pages show, never words of ours. */
 const VALUE =
-  /^(?:[Gg]it[Hh]ub,?|[Gg]oogle|Triage|cluster|deputy|·|\(?acme\)?|\(?alice-gh\)|agent:\S*|\S+@example\.com|github-\S+|403|502|\(?\d\)?|consent_required|upstream_prohibited|\d\d\d\d-\d\d-\d\d|\d\d:\d\d|UTC|alice-gh|:|\.)$/
+  /^(?:[Gg]it[Hh]ub,?|OpenAI|[Gg]oogle|Triage|cluster|deputy|·|\(?acme\)?|\(?alice-gh\)|agent:\S*|\S+@example\.com|github-\S+|403|502|\(?\d\)?|consent_required|upstream_prohibited|\d\d\d\d-\d\d-\d\d|\d\d:\d\d|UTC|alice-gh|:|\.)$/
 
 test('a page has no word that is not in the language files, and they have no word that no page has', async () => {
   const texts = marked({ ...en, tag: 'xx' }, '') as Texts

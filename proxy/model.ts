@@ -837,8 +837,6 @@ export type Vault = {
   readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
-  /** Forgets a person whose accounts were disconnected: see `Store.erase`. */
-  readonly erase: (person: Person) => Promise<void>
   /** Cheap readiness check; throws when the store cannot be read or written. */
   readonly check: () => Promise<void>
 }

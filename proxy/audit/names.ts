@@ -26,10 +26,9 @@ export type Names = {
 /** How names under a key of the person's own begin; those under a key of the ring begin with `hmac:`. */
 export const OWN = 'hmac2:'
 /** Somebody of whom no key is kept: whoever was never let in, or is erased. */
-export const UNNAMED = 'unnamed'
-/** Does this text stand for an id that the evidence does not tell? */
-export const isHidden = (id: string): boolean =>
-  id.startsWith(OWN) || id.startsWith('hmac:') || id === UNNAMED
+export const UNNAMED = 'hmac2:nobody'
+/** Does this text stand for one that the evidence does not tell? */
+export const isHidden = (text: string): boolean => text.startsWith(OWN) || text.startsWith('hmac:')
 
 const PURPOSE = 'evidence name'
 const DAY_MS = 86_400_000

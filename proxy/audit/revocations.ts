@@ -3,6 +3,7 @@
 import type { Person } from '../model.ts'
 import type { Foreign } from './chain.ts'
 import { linesOf, record } from './chain.ts'
+import { isHidden } from './names.ts'
 import { bytesOf } from './segments.ts'
 
 export type Revocation = {
@@ -59,7 +60,7 @@ const personOf = (line: Foreign): Person | null => {
   const user = memberOf(line, 'user')
   const [tenant, realm, id] = ['tenant', 'realm', 'id'].map((name) => textOf(user, name))
   // The names are hashed, so the evidence does not tell whom it concerned.
-  return tenant == null || realm == null || id == null || id.startsWith('hmac:')
+  return tenant == null || realm == null || id == null || isHidden(id)
     ? null
     : { tenant, realm, id }
 }

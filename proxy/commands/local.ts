@@ -125,7 +125,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       people: createPeopleKept({ config, store, sealer, names, clock }),
       maxRunMs: config.runs.max,
       permitRun: noRuns,
-      replay: (files) => replayRevocations(store, files, clock.now()),
+      replay: (files) => replayRevocations(store, files, clock.now(), { sealer }),
       onEvent,
       stranger: () => {},
       clock,

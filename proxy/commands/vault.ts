@@ -273,7 +273,10 @@ export const vaultRestore = ({
         let replayed: Replayed | null = null
         try {
           if (without) await store.copied.void(now + SESSION_MS)
-          else replayed = await replayRevocations(store, files, now, true)
+          else replayed = await replayRevocations(store, files, now, {
+              strict: true,
+              sealer: createSealer(ring),
+            })
         } finally {
           await store.close()
         }

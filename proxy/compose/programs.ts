@@ -149,7 +149,7 @@ export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListen
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
 export const localApi = (
   scope: Scope,
-  { store, rings }: Core,
+  { store, rings, sealer }: Core,
   deps: OperatorsDeps,
 ): RequestListener => {
   const { config, at, written, clock } = scope
@@ -177,7 +177,7 @@ export const localApi = (
       return { code, printed, complaints }
     },
     copy: (file) => copyVault(store, config.vault.store, written, file),
-    replay: (files) => replayRevocations(store, files, clock.now()),
+    replay: (files) => replayRevocations(store, files, clock.now(), { sealer }),
   })
 }
 

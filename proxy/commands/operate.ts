@@ -351,7 +351,7 @@ export const peopleErase = (
     const code = results(options, body)
     const erased = member(body, 'erased')
     if (member(body, 'known') === false) {
-      options.complain('nothing was kept of this person: check the id, --realm and --tenant')
+      options.complain('nothing is kept of this person: they were erased before, or check the id, --realm and --tenant')
       return 1
     }
     const left = Number(member(body, 'left') ?? 0)

@@ -842,8 +842,6 @@ export type Vault = {
   readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
-  /** Forgets a person whose accounts were disconnected: see `Store.erase`. */
-  readonly erase: (person: Person) => Promise<void>
   /** Cheap readiness check; throws when the store cannot be read or written. */
   readonly check: () => Promise<void>
 }
@@ -1276,6 +1274,18 @@ export type NoticeRow = {
   readonly expiresAt: number
 }
 
+/** Which of a SCIM user's attributes is the person's id. */
+export type ScimUser = 'userName' | 'externalId' | 'id'
+/** Rows of one table as their person is given them: times in ISO 8601. */
+export type PersonalRows = readonly Readonly<Record<string, unknown>>[]
+export type PersonKeyRow = {
+  readonly id: string
+  readonly person: Person
+  readonly sealed: string
+  /** ms since the epoch, to the day. */
+  readonly usedAt: number
+}
+
 export type Store = {
   readonly limits: LimitStore
   readonly history: HistoryStore
@@ -1596,8 +1606,55 @@ export type Store = {
     /** One of them is this person's at this connection. */
     readonly connected: boolean
   }>
-  /** Removes what is left of a person whose accounts were disconnected: no row names them afterwards. */
-  readonly erase: (person: Person) => Promise<void>
+  /** All that is kept of a person, by table; no token and no secret is in it. Empty: nothing is. */
+  readonly kept: (
+    person: Person,
+    scim?: ScimUser,
+  ) => Promise<Readonly<Record<string, PersonalRows>>>
+  /**
+   * Removes, in one transaction, what is left of a person whose accounts were disconnected: no row names them
+   * afterwards, and the key by which the evidence names them is gone. Tells `person_key`, with JSON of the person's
+   * three parts.
+   */
+  readonly erase: (
+    person: Person,
+    options?: {
+      readonly scim?: ScimUser
+      /** As the evidence had them, to be remembered as somebody who was erased; null: it did not. */
+      readonly name?: string | null
+      /** ms since the epoch. */
+      readonly at?: number
+    },
+  ) => Promise<void>
+  readonly tenants: {
+    /** Everybody of whom a row is kept by name, in the order of realm and id; null: from the beginning. */
+    readonly people: (
+      tenant: string,
+      after: Pick<Person, 'realm' | 'id'> | null,
+      most: number,
+    ) => Promise<readonly Person[]>
+    /** What is the tenant's and nobody's of its people. @returns what was there */
+    readonly erase: (tenant: string) => Promise<{ readonly scim: number; readonly agents: number }>
+  }
+  /** Keys under which the evidence names people (`audit.user_ids: hashed`). */
+  readonly personKeys: {
+    readonly find: (person: Person) => Promise<PersonKeyRow | null>
+    /** The first one stays: all replicas go by it. @returns it; null: they were erased at that moment */
+    readonly put: (row: {
+      readonly id: string
+      readonly person: Person
+      readonly sealed: string
+      /** ms since the epoch. */
+      readonly at: number
+    }) => Promise<PersonKeyRow | null>
+    readonly used: (id: string, at: number) => Promise<void>
+    /** In the order of their ids; '' is before all. */
+    readonly page: (after: string, most: number) => Promise<readonly PersonKeyRow[]>
+    /** When whoever had this name was erased, ms; null: nobody who is remembered. */
+    readonly erasedAt: (name: string) => Promise<number | null>
+    /** Drops keys that were last used before, and names that were erased before. @returns how many */
+    readonly sweep: (before: number) => Promise<number>
+  }
   /** People and groups that an identity provider pushed. */
   readonly scim: ScimStore
   /** Clients that deputy registered by itself (RFC 7591). */
@@ -1684,7 +1741,7 @@ export type ChangedKey = readonly [
   agent?: string,
 ]
 export type SealedRow = {
-  readonly table: 'credentials' | 'flows' | 'oauth_clients' | 'asks'
+  readonly table: 'credentials' | 'flows' | 'oauth_clients' | 'asks' | 'person_keys'
   readonly id: string
   readonly generation: number
   readonly sealed: string

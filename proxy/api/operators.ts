@@ -8,6 +8,7 @@ import { Problem } from '../problem.ts'
 import { addApprovalRoutes, type ApprovalApiDeps } from './approvals.ts'
 import { addAgentRoutes, type AgentApiDeps } from './agents.ts'
 import { openApi } from './openapi.ts'
+import { addPeopleRoutes, type PeopleApiDeps } from './people.ts'
 import {
   bearerAmong,
   by,
@@ -27,6 +28,7 @@ export type OperatorsDeps = RestDeps &
   Omit<RunApiDeps, 'connections'> &
   AgentApiDeps &
   ApprovalApiDeps &
+  PeopleApiDeps &
   StandingApiDeps & {
     /** Empty: this listener does not serve them. */
     readonly operators: readonly Machine[]
@@ -58,7 +60,7 @@ export type OperatorsDeps = RestDeps &
         }
       }
     >
-    readonly vault: Pick<Vault, 'list' | 'disallow' | 'erase'>
+    readonly vault: Pick<Vault, 'list' | 'disallow'>
     /** Where a credential is kept; null: nowhere. */
     readonly locate: (
       credential: string,
@@ -135,7 +137,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     operator: Operator,
     person: Person,
     agent: string | null,
-  ): Promise<object> => {
+  ): Promise<object & { readonly results: readonly object[] }> => {
     const { tenant, realm, id } = person
     const live = (
       await runs.list({ tenant, realm, user: id, ...(agent === null ? {} : { agent }) })
@@ -155,7 +157,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       }
     }
     const results = [...kept, ...(await revoke(operator, whole, agent))]
-    return {
+    const all = {
       user_id: id,
       tenant,
       realm,
@@ -165,6 +167,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       standings_ended: standings,
       authorizations_ended: await flows.cancel(person, agent),
     }
+    return all
   }
 
   route('GET', '/v1/admin/user_connections', async (c) => {
@@ -213,18 +216,6 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     return c.json(await endAll(operator, person, query.agent ?? null))
   })
 
-  route('DELETE', '/v1/admin/users/:id', async (c) => {
-    const operator = await gate.enter(c, 'revoke')
-    const query = readQuery(c, shapes.personQuery)
-    const person = personNamed(namingFor(deps, operator), c.req.param('id') ?? '', query)
-    await gate.mustServe(operator, person.tenant)
-    const ended = await endAll(operator, person, null)
-    const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
-    await vault.erase(person)
-    await onEvent('operator.erased', { ...by(operator), user: person, ...erased })
-    return c.json({ ...ended, erased })
-  })
-
   route('DELETE', '/v1/admin/connections/:name/grants', async (c) => {
     const operator = await gate.enter(c, 'revoke')
     const { tenant } = readQuery(c, shapes.tenantQuery)
@@ -237,6 +228,15 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     return c.json({ connection_id: connection, results: await revoke(operator, mine) })
   })
 
+  addPeopleRoutes(rest, gate, deps, async (operator, person) => {
+    const ended = await endAll(operator, person, null)
+    const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
+    // A consent may have come back from its provider while the links were ended.
+    const { tenant, realm, id } = person
+    const late = await revoke(operator, await vault.list({ tenant, realm, id }))
+    const left = (await vault.list({ tenant, realm, id })).length
+    return { ended: { ...ended, results: [...ended.results, ...late] }, erased, left }
+  })
   addRunRoutes(rest, gate, deps)
   addAgentRoutes(rest, gate, deps)
   addStandingRoutes(rest, gate, deps)

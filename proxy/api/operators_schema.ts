@@ -4,21 +4,14 @@ import { z } from 'zod'
 import type { AgentAbout } from '../config/agents.ts'
 import type { AgentOff, AskRow, HeldConnection, Person, RunRow, StandingRow } from '../model.ts'
 import type { ApiRoute } from './openapi.ts'
-import { short } from './rest.ts'
+import { peopleApi } from './people.ts'
+import { short, whole } from './rest.ts'
 
 const id = z.string().min(1).max(1_024)
-const whole = (most: number, fallback: number) =>
-  z
-    .string()
-    .regex(/^\d{1,9}$/, 'is a whole number')
-    .transform(Number)
-    .refine((value) => value <= most, `is at most ${most}`)
-    .default(fallback)
 const place = { tenant: short.optional(), realm: short.optional() }
 const paging = { limit: whole(100, 25), offset: whole(999_999_999, 0) }
 
 export const tenantQuery = z.strictObject({ tenant: short.optional() })
-export const personQuery = z.strictObject(place)
 export const revokeQuery = z.strictObject({ ...place, agent: short.optional() })
 export const connectionsQuery = z.strictObject({
   user_id: id.optional(),
@@ -313,14 +306,7 @@ export const OPERATORS_API: readonly ApiRoute[] = [
     query: revokeQuery,
     answer: ended,
   },
-  {
-    method: 'delete',
-    path: '/v1/admin/users/{id}',
-    summary: 'The same, and forget the person: authorizations and runs are deleted',
-    auth: 'operator',
-    query: personQuery,
-    answer: ended.extend({ erased: z.object({ authorizations: z.int(), runs: z.int() }) }),
-  },
+  ...peopleApi(ended),
   {
     method: 'delete',
     path: '/v1/admin/connections/{name}/grants',

@@ -23,6 +23,14 @@ const BODY_BYTES = 65_536
 export const invalid = (detail: string): Problem => new Problem('request_invalid', detail)
 /** A name or id of somebody or something. */
 export const short = z.string().min(1).max(256)
+/** A whole number of a query. */
+export const whole = (most: number, fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'is a whole number')
+    .transform(Number)
+    .refine((value) => value <= most, `is at most ${most}`)
+    .default(fallback)
 
 /** Name and message only: a cause may hold what a provider said. */
 const named = (error: unknown): object =>

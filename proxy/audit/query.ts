@@ -8,6 +8,9 @@ import { concerns } from '../wire/pattern.ts'
 export type Filter = {
   readonly exchange?: string
   readonly user?: string
+  /** By any of these names; `said`: also who said something about a call of somebody else. */
+  readonly names?: readonly string[]
+  readonly said?: boolean
   readonly realm?: string
   readonly tenant?: string
   readonly agent?: string
@@ -68,14 +71,38 @@ const runOf = (fields: Foreign): string => textAt(fields, 'run') || textAt(field
 const wantsEvent = (wanted: string, event: string): boolean =>
   wanted === 'call' ? event === 'decision' : concerns(wanted, event)
 
+/** The ids of those who said something about it: a member `by`, one or several, and `approvers`. */
+export const sayersOf = (fields: Foreign): readonly string[] => {
+  const { by, approvers } = fields
+  const all = [by, approvers].flatMap((each): readonly unknown[] =>
+    Array.isArray(each) ? each : [each],
+  )
+  return all.map((each) => (typeof each === 'string' ? each : textAt(objectOf(each), 'id')))
+}
+/** Of whom a line is; whoever said something is of the tenant and realm that it says, else of those of its person. */
+const isOf = (
+  names: readonly string[],
+  { realm, tenant, said }: Filter,
+  fields: Foreign,
+): boolean => {
+  const at = (...member: readonly ['user' | 'by', string]): string => textAt(fields, ...member)
+  const within = (whose: 'user' | 'by'): boolean =>
+    (realm === undefined || (at(whose, 'realm') || at('user', 'realm')) === realm) &&
+    (tenant === undefined || (at(whose, 'tenant') || at('user', 'tenant')) === tenant)
+  if (names.includes(at('user', 'id')) && within('user')) return true
+  return said === true && sayersOf(fields).some((id) => names.includes(id)) && within('by')
+}
+
 /** Does a line fit, as far as it says so itself? */
 const fits = (filter: Filter, fields: Foreign): boolean => {
   const { user, realm, tenant, agent, run, connection, operation } = filter
-  const { access, effect, reason } = filter
+  const { access, effect, reason, names } = filter
   return (
     (user === undefined || textAt(fields, 'user', 'id') === user) &&
-    (realm === undefined || textAt(fields, 'user', 'realm') === realm) &&
-    (tenant === undefined || textAt(fields, 'user', 'tenant') === tenant) &&
+    (names === undefined
+      ? (realm === undefined || textAt(fields, 'user', 'realm') === realm) &&
+        (tenant === undefined || textAt(fields, 'user', 'tenant') === tenant)
+      : isOf(names, filter, fields)) &&
     (agent === undefined || textAt(fields, 'agent', 'id') === agent) &&
     (run === undefined || runOf(fields) === run) &&
     (connection === undefined || textAt(fields, 'connection') === connection) &&
@@ -108,6 +135,7 @@ export const rowsOf = async function* (
 ): AsyncGenerator<Row> {
   const [since, until] = [isoOf(filter.since), isoOf(filter.until)]
   const needles = needlesOf(filter)
+  const any = filter.names?.map((name) => Buffer.from(JSON.stringify(name)))
   const { exchange: one, event: wanted, result } = filter
   const waiting: Row[] = []
   let first = 0
@@ -146,6 +174,7 @@ export const rowsOf = async function* (
       if (wanted !== undefined && !wantsEvent(wanted, event)) return
       if (event === 'chain.anchor' && wanted === undefined) return
       if (!needles.every((needle) => bytes.includes(needle))) return
+      if (any !== undefined && !any.some((needle) => bytes.includes(needle))) return
     }
     const fields = record(bytes)
     if (fields?.['v'] !== 1 || begin === null) {

@@ -19,6 +19,8 @@ import type {
 import type { ProblemCode } from '../problem.ts'
 import { members, quoted, quotedList } from '../wire/json.ts'
 import type { Inputs } from './inputs.ts'
+import { createTeller, NOBODY } from './telling.ts'
+import type { Name, Names } from './names.ts'
 import type { Body } from '../pipeline/inspect.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import type { Outcome } from '../pipeline/forward.ts'
@@ -50,6 +52,8 @@ export type Decided = {
 
 export type Finished = {
   readonly id: string
+  /** Whose account was used. */
+  readonly person: Person | null
   readonly connection: string
   readonly durationMs: number
   /** What hooks said; absent: none was asked. */
@@ -70,7 +74,7 @@ const redactedText = (taken: TakenOut | null, values: number): string =>
 /** Persons and paths as the evidence writes them. */
 export type Pseudonyms = {
   readonly user: (person: Person) => string
-  readonly path: (route: Route) => string
+  readonly path: (route: Route, person: Person) => string
 }
 
 export type Evidence = {
@@ -114,27 +118,35 @@ export const createEvidence = (deps: {
   readonly journal: Journal
   readonly clock: Clock
   readonly log: Log
-  /** `audit.user_ids: hashed`. */
-  readonly hashed: boolean
-  /** Keyed hash of the ring, hex. */
+  /** `audit.user_ids: hashed`; null: people are named by their ids. */
+  readonly names: Names | null
+  /** Keyed hash of the ring. */
   readonly hmac: (purpose: string, text: string) => string
   /** Keeps what policy was asked; absent: nobody does. */
   readonly inputs?: Pick<Inputs, 'keep'>
 }): Evidence & { readonly pseudonyms: Pseudonyms } => {
   const { journal } = deps
   const json = (value: unknown): string => JSON.stringify(value) ?? 'null'
-  const masked = (purpose: string, text: string): string => `hmac:${deps.hmac(purpose, text)}`
-  const idOf = (id: string): string => (deps.hashed ? masked('user', id) : id)
+  const hashed = deps.names !== null
+  const teller = createTeller(deps)
 
-  const who = new WeakMap<Principal, string>()
-  const whoText = (principal: Principal): string => {
-    let text = who.get(principal)
-    if (text === undefined) {
+  /** The name of somebody whose key is not remembered now is not waited for. */
+  const atOnce = (person: Person): Name => {
+    const name = teller.known(person)
+    return name instanceof Promise ? NOBODY : name
+  }
+
+  const who = new WeakMap<Principal, { readonly id: string; readonly text: string }>()
+  const whoText = (principal: Principal, name: Name): string => {
+    const known = who.get(principal)
+    let text = known?.text
+    // Who was erased and came back has another name.
+    if (text === undefined || known?.id !== name.id) {
       const { person, verified, agent, run, workload, assertedBy, standing } = principal
       const { realm, tenant } = person
       const by_standing = standing ?? undefined
       const user = {
-        id: idOf(person.id),
+        id: name.id,
         realm,
         tenant,
         verified,
@@ -143,51 +155,54 @@ export const createEvidence = (deps: {
       }
       const by = workload && { ...workload, verified: true }
       text = members({ user, agent: { id: agent, workload: by }, run })
-      who.set(principal, text)
+      who.set(principal, { id: name.id, text })
     }
     return text
   }
-  const pathText = ({ connection, target }: Route): string => {
+  const pathText = ({ connection, target }: Route, { mask }: Name): string => {
     const { secretSegments } = connection.provider
     const hidden = (segment: string, i: number): boolean =>
       segment.length > LONG ||
       isCredential(segment) ||
-      (deps.hashed && segment.includes('@')) ||
+      (hashed && segment.includes('@')) ||
       secretSegments.includes(target.segments[i - 1] ?? '')
     if (!target.segments.some(hidden)) return target.path
     return `/${target.raw
       .map((raw, i) => {
         const segment = target.segments[i] ?? ''
-        return hidden(segment, i) ? masked('segment', segment) : raw
+        return hidden(segment, i) ? mask('segment', segment) : raw
       })
       .join('/')}`
   }
-  const keysText = (route: Route): string => {
+  const keysText = (route: Route, { mask }: Name): string => {
     const { query } = route.target
     let text = ''
     for (const { name } of query) {
-      const said = KEY.test(name) && !isCredential(name) ? name : masked('query', name)
+      const said = KEY.test(name) && !isCredential(name) ? name : mask('query', name)
       text += text === '' ? `"${said}"` : `,"${said}"`
     }
     return `[${text}]`
   }
-  const graphqlText = ({ type, fields }: RootField): string => {
+  const graphqlText = ({ type, fields }: RootField, { mask }: Name): string => {
     const [field] = fields
-    const named = isCredential(field) ? masked('field', field) : field
+    const named = isCredential(field) ? mask('field', field) : field
     return `,"graphql":${json({ type, field: named })}`
   }
   /** What is called by a name that the agent chose: a URI may hold anything. */
-  const mcpText = ({ method, name }: Pick<McpCall, 'method' | 'name'>): string => {
+  const mcpText = (
+    { method, name }: Pick<McpCall, 'method' | 'name'>,
+    { mask }: Name,
+  ): string => {
     const odd = (text: string): boolean =>
-      text.length > LONG || isCredential(text) || (deps.hashed && text.includes('@'))
-    const told = (text: string): string => (odd(text) ? masked('mcp', text) : text)
+      text.length > LONG || isCredential(text) || (hashed && text.includes('@'))
+    const told = (text: string): string => (odd(text) ? mask('mcp', text) : text)
     const named = name === null ? undefined : told(name)
     return `,"mcp":${json({ method: told(method), name: named })}`
   }
   // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
   type Said = { readonly members: string; readonly policy: string }
   const said = new WeakMap<Decision['reasons'], Map<Decision['effect'], Said>>()
-  const saidText = (decision: Decision, principal: Principal): string => {
+  const saidText = (decision: Decision, principal: Principal, name: Name): string => {
     const { effect, id, reasons, grants, obligations, revision, digest } = decision
     let byEffect = said.get(reasons)
     if (byEffect === undefined) said.set(reasons, (byEffect = new Map()))
@@ -201,52 +216,34 @@ export const createEvidence = (deps: {
     }
     const codes = json(reasons.map(({ code }) => code))
     return (
-      `"decision":{"effect":"${effect}","id":"${id}","reasons":${codes}${messagesText(decision, principal)},${repeated.members}},` +
+      `"decision":{"effect":"${effect}","id":"${id}","reasons":${codes}${messagesText(decision, principal, name)},${repeated.members}},` +
       `"policy":${repeated.policy}`
     )
   }
   /** What the codes say in words: policy may have put in it what the rest of the record hides. */
-  const messagesText = ({ reasons }: Decision, { person }: Principal): string => {
+  const messagesText = (
+    { reasons }: Decision,
+    { person }: Principal,
+    { id, mask }: Name,
+  ): string => {
     if (reasons.length === 0) return ''
     const safe = (text: string): string =>
       text
-        .replaceAll(person.id, () => idOf(person.id))
+        .replaceAll(person.id, () => id)
         .replaceAll(WORD, (word) =>
-          isCredential(word) || (deps.hashed && word.includes('@'))
-            ? masked('message', word)
-            : word,
+          isCredential(word) || (hashed && word.includes('@')) ? mask('message', word) : word,
         )
     return `,"messages":${json(reasons.map(({ msg }) => Array.from(safe(msg)).slice(0, MESSAGE).join('')))}`
   }
-  const used = new WeakMap<Injected, string>()
-  const usedText = (credential: Injected | null, connection: string): string => {
-    if (credential === null) return 'null'
-    let text = used.get(credential)
-    if (text === undefined) {
-      const { generation, account, scopes, refreshed } = credential
-      text = json({
-        connection,
-        generation,
-        account: deps.hashed ? masked('account', account) : account,
-        scopes,
-        refreshed,
-      })
-      used.set(credential, text)
-    }
+  const used = new WeakMap<Injected, { readonly id: string; readonly text: string }>()
+  const usedText = (credential: Injected, connection: string, name: Name): string => {
+    const known = used.get(credential)
+    if (known !== undefined && known.id === name.id) return known.text
+    const { generation, account, scopes, refreshed } = credential
+    const told = hashed ? name.mask('account', account) : account
+    const text = json({ connection, generation, account: told, scopes, refreshed })
+    used.set(credential, { id: name.id, text })
     return text
-  }
-
-  /** A member of an event: under `hashed` no person, account or address in clear. */
-  const shown = (name: string, value: unknown): unknown => {
-    if (!deps.hashed || value == null) return value
-    if (name === 'account')
-      return masked('account', typeof value === 'string' ? value : json(value))
-    if (typeof value !== 'object') return value
-    if ((name === 'user' || name === 'by') && 'id' in value)
-      return { ...value, id: idOf(String(value.id)) }
-    if (name === 'from' && 'address' in value)
-      return { ...value, address: masked('address', String(value.address)) }
-    return value
   }
 
   let heard: Promise<void> | null = null
@@ -265,43 +262,53 @@ export const createEvidence = (deps: {
   timer.unref()
 
   /** @param input digest of the sealed input; null: none is kept */
-  const decided = (what: Decided, input: string | null): Promise<void> => {
+  const decided = (what: Decided, input: string | null, name: Name): Promise<void> => {
     const { route, facts, principal } = what
     const trace = TRACE.exec(what.traceparent ?? '')?.[1]
     const { source, digest, parts } = facts.entitlements
     return journal.append(
       'decision',
-      `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`}${viaText(what)},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
-        `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}${what.mcp === undefined ? '' : mcpText(what.mcp)}},` +
-        `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
+      `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`}${viaText(what)},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal, name)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+        `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql, name)}${what.mcp === undefined ? '' : mcpText(what.mcp, name)}},` +
+        `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route, name))},"query_keys":${keysText(route, name)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
         `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},${checksText(what.decision)}` +
-        saidText(what.decision, principal) +
+        saidText(what.decision, principal, name) +
         (input === null ? '' : `,"input":"${input}"`),
     )
   }
 
+  const judged = (what: Decided, name: Name): Promise<void> => {
+    const { asked, reasons } = what.decision
+    // One that was too long for policy was not asked.
+    const unasked = asked === undefined || reasons.some(({ code }) => code === TOO_LARGE)
+    if (unasked || deps.inputs === undefined) return decided(what, null, name)
+    return deps.inputs
+      .keep({ exchange: what.id, n: what.n, part: what.part }, asked)
+      .then((input) => decided(what, input, name))
+  }
+
   return {
     decided(what) {
-      const { asked, reasons } = what.decision
-      // One that was too long for policy was not asked.
-      const unasked = asked === undefined || reasons.some(({ code }) => code === TOO_LARGE)
-      if (unasked || deps.inputs === undefined) return decided(what, null)
-      return deps.inputs
-        .keep({ exchange: what.id, n: what.n, part: what.part }, asked)
-        .then((input) => decided(what, input))
+      const name = teller.of(what.principal.person)
+      return name instanceof Promise
+        ? name.then((known) => judged(what, known))
+        : judged(what, name)
     },
-    finished({ id, connection, durationMs, taken = null, hooked = [], outcome }) {
+    finished(what) {
+      const { id, person, connection, durationMs, taken = null, hooked = [], outcome } = what
       const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
       const { stripped, dropped, redacted = 0 } = outcome
-      const written = journal.append(
+      const write = (by: Name | null): Promise<void> => journal.append(
         'outcome',
-        `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${usedText(credential, connection)},` +
+        `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${credential === null || by === null ? 'null' : usedText(credential, connection, by)},` +
           `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
           `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}${redactedText(taken, redacted)}${hooked.length > 0 ? `,"hooks":${json(hooked)}` : ''}` +
           `${stripped.length > 0 ? `,"stripped":${quotedList(stripped)}` : ''}${dropped.length > 0 ? `,"dropped":${quotedList(dropped)}` : ''}`,
         // It shares the write of the next decision.
         false,
       )
+      const by = credential === null || person === null ? null : teller.known(person)
+      const written = by instanceof Promise ? by.then(write) : write(by)
       // Records of one write share its promise.
       if (written !== heard) (heard = written).catch(lost)
     },
@@ -313,22 +320,31 @@ export const createEvidence = (deps: {
       }
       count++
       if (count > REFUSED_PER_SECOND) summed.set(code, (summed.get(code) ?? 0) + 1)
-      else
-        journal
-          .append(
-            'refused',
-            `,"exchange":"${id}","code":"${code}"${person === null ? '' : `,"user":${json({ ...person, id: idOf(person.id) })}`}`,
-          )
-          .catch(lost)
+      else {
+        const write = (user: string): Promise<void> =>
+          journal.append('refused', `,"exchange":"${id}","code":"${code}"${user}`)
+        const shown = (name: Name): Promise<void> =>
+          write(`,"user":${json({ ...person, id: name.id })}`)
+        const name = person === null ? null : teller.known(person)
+        const written =
+          name === null ? write('') : name instanceof Promise ? name.then(shown) : shown(name)
+        written.catch(lost)
+      }
     },
-    event: (event, fields) =>
-      journal.append(
-        event,
-        Object.entries(fields)
-          .map(([name, value]) => `,${json(name)}:${json(shown(name, value))}`)
-          .join(''),
-      ),
-    pseudonyms: { user: (person) => idOf(person.id), path: pathText },
+    event(event, fields) {
+      const append = (told: Readonly<Record<string, unknown>>): Promise<void> =>
+        journal.append(
+          event,
+          Object.entries(told)
+            .map(([name, value]) => `,${json(name)}:${json(value)}`)
+            .join(''),
+        )
+      return hashed ? teller.event(event, fields).then(append) : append(fields)
+    },
+    pseudonyms: {
+      user: (person) => atOnce(person).id,
+      path: (route, person) => pathText(route, atOnce(person)),
+    },
     close() {
       clearInterval(timer)
       flush()

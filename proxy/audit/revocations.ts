@@ -3,8 +3,10 @@
 import type { Person } from '../model.ts'
 import type { Foreign } from './chain.ts'
 import { linesOf, record } from './chain.ts'
+import { isHidden, OWN, UNNAMED } from './names.ts'
 import { bytesOf } from './segments.ts'
 
+/** A person's id may be a name under their own key (`hmac2:`), which the vault tells. */
 export type Revocation = {
   /** ms since the epoch. */
   readonly at: number
@@ -58,10 +60,9 @@ const memberOf = (from: Foreign, name: string): Foreign => {
 const personOf = (line: Foreign): Person | null => {
   const user = memberOf(line, 'user')
   const [tenant, realm, id] = ['tenant', 'realm', 'id'].map((name) => textOf(user, name))
-  // The names are hashed, so the evidence does not tell whom it concerned.
-  return tenant == null || realm == null || id == null || id.startsWith('hmac:')
-    ? null
-    : { tenant, realm, id }
+  // A name under a key of the ring could be that of anybody; one under their own key is in the vault.
+  const told = id != null && (!isHidden(id) || (id.startsWith(OWN) && id !== UNNAMED))
+  return tenant == null || realm == null || id == null || !told ? null : { tenant, realm, id }
 }
 
 /** null: it takes nothing from anybody; `unknown`: it does, and this version does not know how. */

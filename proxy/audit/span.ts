@@ -29,11 +29,11 @@ const ofRoute = ({ route }: Call): Attributes =>
         'deputy.provider': route.connection.provider.id,
       }
 
-const ofDecision = ({ decision, route, act }: Call, { path }: Pseudonyms): Attributes =>
-  decision === null || route === null || act === null
+const ofDecision = ({ who, decision, route, act }: Call, { path }: Pseudonyms): Attributes =>
+  who === null || decision === null || route === null || act === null
     ? {}
     : {
-        'url.path': path(route),
+        'url.path': path(route, who.person),
         'gen_ai.tool.name': act.operation.id,
         'deputy.operation.access': act.operation.access,
         'deputy.decision.effect': decision.effect,

@@ -17,6 +17,7 @@ type Asked = Omit<Filter, 'since' | 'until'> & {
   readonly format: 'text' | 'markdown' | 'csv' | 'jsonl' | 'ocsf'
   readonly limit: number
   readonly summary?: boolean
+  readonly config?: string
 }
 
 type Io = {
@@ -32,6 +33,19 @@ export const addAuditCommands = (
   done: (code: number) => void,
   { load, ...io }: Io,
 ): void => {
+  /** A person by every name that the evidence has for them; null: the configuration is no good. */
+  const named = async (
+    { user, ...filter }: Omit<Filter, 'since' | 'until'>,
+    config: string | undefined,
+  ): Promise<Filter | null> => {
+    if (user === undefined) return filter
+    if (config === undefined) return { ...filter, user }
+    const loaded = await load(config)
+    if (loaded === null) return null
+    const { whoseNames } = await import('./people_names.ts')
+    const led = await whoseNames(loaded, [], [user], io.complain)
+    return { ...filter, names: [...new Set([user, ...led.map(({ name }) => name)])] }
+  }
   const audit = command(deputy, 'audit', 'the evidence')
   const verify =
     'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0 proved; 1 broken; 2 whole, but not proved)'
@@ -47,7 +61,11 @@ export const addAuditCommands = (
     )
   command(audit, 'query', 'who did what as whom through which agent')
     .argument('[files...]', FILES, USUAL)
-    .option('--user <id>', 'the person, as the evidence names them')
+    .option('--user <id>', 'the person, as the evidence names them; with --config by their id')
+    .option(
+      '--config <file>',
+      'with --user: the deputy of this configuration, which tells how the evidence names them (audit.user_ids: hashed)',
+    )
     .option('--realm <name>', 'their realm')
     .option('--tenant <name>', 'their tenant')
     .option('--agent <id>', 'the agent')
@@ -71,11 +89,13 @@ export const addAuditCommands = (
     .option('--summary', 'counts by effect, result, person, agent, connection and operation')
     .action(async (files: string[], options: Asked) => {
       const { auditQuery, timeOf } = await import('./audit_query.ts')
-      const { since, until, format, limit, summary, ...filter } = options
+      const { since, until, format, limit, summary, config, ...said } = options
       const at = (text: string | undefined): number | undefined =>
         text === undefined ? undefined : timeOf(text, Date.now())
       try {
         const [from, to] = [at(since), at(until)]
+        const filter = await named(said, config)
+        if (filter === null) return done(78)
         const asked: Filter = {
           ...filter,
           ...(from === undefined ? {} : { since: from }),
@@ -111,10 +131,10 @@ export const addAuditCommands = (
   command(
     audit,
     'whois',
-    'say which person a hash of the evidence is (audit.user_ids: hashed), by the key ring (exit 0 each is somebody; 1 one is nobody of those tried)',
+    'say which person a hash of the evidence is (audit.user_ids: hashed), by vault and key ring (exit 0 each is somebody; 1 one was erased, or is nobody of those tried)',
   )
-    .argument('[hashes...]', 'as the evidence has them: hmac:…')
-    .option('--user <id...>', 'who it may be (else whoever has a connection); alone: their hashes')
+    .argument('[hashes...]', 'as the evidence has them: hmac2:… or hmac:…')
+    .option('--user <id...>', 'who it may be (else whoever the vault knows); alone: their hashes')
     .option('--config <file>', 'the deputy of this configuration')
     .action(async (hashes: string[], options: { user?: readonly string[]; config?: string }) => {
       const loaded = await load(options.config)

@@ -14,6 +14,7 @@ import { openJournal, sinksOf } from '../audit/journal.ts'
 import { createOperatorsApi } from '../api/operators.ts'
 import { Problem } from '../problem.ts'
 import { dialOf, ringsOf, systemClock } from '../compose/snapshot.ts'
+import { createPeopleKept } from '../compose/people_kept.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
@@ -25,6 +26,7 @@ import { createAsking } from '../compose/asks.ts'
 import { createStandingCare } from '../consent/standing.ts'
 import { createSealer } from '../vault/seal.ts'
 import { createVault } from '../vault/vault.ts'
+import { createNames } from '../audit/names.ts'
 import { createEvidence } from '../audit/records.ts'
 import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 
@@ -81,7 +83,8 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     opened.push(() => journal.close())
     await closeEnds(journal, sinks, proc)
     const hashed = config.audit.user_ids === 'hashed'
-    const evidence = createEvidence({ journal, clock, log, hashed, hmac: sealer.hmac })
+    const names = hashed ? createNames({ store, sealer, clock, newId, randomBytes }) : null
+    const evidence = createEvidence({ journal, clock, log, names, hmac: sealer.hmac })
     opened.push(async () => evidence.close())
     const dial = dialOf(loaded, log)
     opened.push(() => dial.close())
@@ -119,9 +122,10 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
       agents: { ...agents, about: loaded.agents },
       ...peopleOf(loaded, asked),
+      people: createPeopleKept({ config, store, sealer, names, clock }),
       maxRunMs: config.runs.max,
       permitRun: noRuns,
-      replay: (files) => replayRevocations(store, files, clock.now()),
+      replay: (files) => replayRevocations(store, files, clock.now(), { sealer }),
       onEvent,
       stranger: () => {},
       clock,

@@ -105,13 +105,13 @@ const asker = async (options: Operate): Promise<{ bearer: string; url: string } 
   complain(visible(`as ${login.name} (${login.issuer})`))
   return { bearer, url: login.url }
 }
-const textOf = (value: unknown, name: string): string => {
+export const textOf = (value: unknown, name: string): string => {
   const found = member(value, name)
   return typeof found === 'string' || typeof found === 'number' ? String(found) : ''
 }
 
 /** What is foreign cannot move the cursor or look like another column. */
-const line = (fields: readonly string[]): string => fields.map(visible).join('\t')
+export const line = (fields: readonly string[]): string => fields.map(visible).join('\t')
 
 /** The operators' API over HTTP, as the operator. */
 const remote = ({ bearer, url: origin }: { bearer: string; url: string }): Reach => ({
@@ -134,10 +134,10 @@ const remote = ({ bearer, url: origin }: { bearer: string; url: string }): Reach
   close: () => Promise.resolve(),
 })
 
-type Ask = (method: string, path: string, query?: Params, body?: object) => Promise<Answer>
+export type Ask = (method: string, path: string, query?: Params, body?: object) => Promise<Answer>
 
 /** Prints what deputy did, and 1 instead of a stack when it refused. */
-const carried = async (options: Operate, work: (ask: Ask) => Promise<number>): Promise<number> => {
+export const carried = async (options: Operate, work: (ask: Ask) => Promise<number>): Promise<number> => {
   let reach: Reach | null = null
   try {
     const who = await asker(options)
@@ -168,7 +168,10 @@ const listed = (value: unknown, name: string): readonly unknown[] => {
   return Array.isArray(list) ? list : []
 }
 /** One line a result; 1 when a provider may still accept a token. */
-const results = (options: Operate, body: unknown): number => {
+export const results = (
+  options: Pick<Operate, 'print' | 'complain'>,
+  body: unknown,
+): number => {
   const all = listed(body, 'results')
   for (const each of all)
     options.print(
@@ -325,7 +328,15 @@ export const agentsSwitch = (
     return 0
   })
 
-/** Revokes everything of a person and forgets them; the evidence stays, as it must. */
+const EVIDENCE: Readonly<Record<string, string>> = {
+  unlinkable: 'the evidence stays, and no key is left that links it to the person',
+  names_stay: 'the evidence stays and names the person until it is removed (audit.retention)',
+}
+
+/**
+ * Revokes everything of a person and forgets them; the evidence stays, as it must.
+ * @returns exit code: 1 nothing was kept of them, or a provider may still accept a token
+ */
 export const peopleErase = (
   options: Operate & {
     readonly user: string
@@ -339,8 +350,15 @@ export const peopleErase = (
     const { body } = await ask('DELETE', path, { tenant, realm })
     const code = results(options, body)
     const erased = member(body, 'erased')
+    if (member(body, 'known') === false) {
+      options.complain('nothing is kept of this person: they were erased before, or check the id, --realm and --tenant')
+      return 1
+    }
+    const left = Number(member(body, 'left') ?? 0)
+    if (left > 0)
+      options.complain(`${left} accounts were connected meanwhile: erase again to end them as well`)
     options.complain(
-      `erased: ${textOf(erased, 'authorizations')} authorizations, ${textOf(erased, 'runs')} runs; the evidence stays`,
+      `erased: ${textOf(erased, 'authorizations')} authorizations, ${textOf(erased, 'runs')} runs; ${EVIDENCE[textOf(body, 'evidence')] ?? 'the evidence stays'}`,
     )
-    return code
+    return left > 0 ? 1 : code
   })

@@ -129,7 +129,7 @@ export const vaultBackup = ({
   })
 
 /** The files of the configured evidence: those of `audit.sink` and what was rotated out of them, beside them. */
-const evidenceOf = async ({ config, written }: Loaded): Promise<readonly string[]> => {
+export const evidenceOf = async ({ config, written }: Loaded): Promise<readonly string[]> => {
   const found: string[] = []
   for (const sink of sinksOf(config.audit, written)) {
     if (sink === 'stdout' || !existsSync(dirname(sink.file))) continue
@@ -205,8 +205,8 @@ const recordOf = async ({ config, written }: Loaded, ring: KeyRing) => {
     anchor: { sign: sealer.sign, ...ANCHORED },
     log: quiet,
   })
-  const hashed = config.audit.user_ids === 'hashed'
-  const evidence = createEvidence({ journal, clock, log: quiet, hashed, hmac: sealer.hmac })
+  // It names nobody.
+  const evidence = createEvidence({ journal, clock, log: quiet, names: null, hmac: sealer.hmac })
   const close = async (): Promise<void> => {
     evidence.close()
     await journal.close()
@@ -273,7 +273,10 @@ export const vaultRestore = ({
         let replayed: Replayed | null = null
         try {
           if (without) await store.copied.void(now + SESSION_MS)
-          else replayed = await replayRevocations(store, files, now, true)
+          else replayed = await replayRevocations(store, files, now, {
+              strict: true,
+              sealer: createSealer(ring),
+            })
         } finally {
           await store.close()
         }

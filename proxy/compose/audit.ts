@@ -11,7 +11,8 @@ import type { Sealer } from '../vault/seal.ts'
 import { createInputs, INPUTS, type Inputs } from '../audit/inputs.ts'
 import { createEvidence } from '../audit/records.ts'
 import { publicKeyOf } from '../config/investigator.ts'
-import type { Journal } from '../model.ts'
+import { createNames, type Names } from '../audit/names.ts'
+import type { Journal, Store } from '../model.ts'
 import { watchClock } from './clock.ts'
 import type { Fetch } from '../net/dial.ts'
 import { openExport } from './export.ts'
@@ -27,6 +28,16 @@ const rotationOf = ({ rotate, retention }: Config['audit']) =>
         retentionMs: retention ?? 400 * DAY_MS,
       }
 
+/** A key that is in use is seen to be within two days; a segment is removed within an hour. */
+const SLACK_MS = 3 * DAY_MS
+/** How long after its last line a name is in no evidence that is kept here, ms; null: some is kept for ever. */
+export const lastEvidence = (audit: Config['audit']): number | null => {
+  const { rotate, retentionMs } = { rotate: undefined, retentionMs: undefined, ...rotationOf(audit) }
+  return rotate === undefined || retentionMs === undefined
+    ? null
+    : retentionMs + rotate.everyMs + SLACK_MS
+}
+
 /** A spool is closed often, so that what was taken can be removed. */
 const SPOOLED = { rotate: { size: 16 * 1024 ** 2, everyMs: 3_600_000 } }
 const spooled = (audit: Config['audit']): boolean => exportedFile(audit, String)?.spooled === true
@@ -34,6 +45,8 @@ const spooled = (audit: Config['audit']): boolean => exportedFile(audit, String)
 export type Audit = {
   readonly journal: OpenJournal
   readonly evidence: ReturnType<typeof createEvidence>
+  /** How the evidence names people; null: by their ids. */
+  readonly names: Names | null
   /** How far a collector has it, for `/readyz?verbose`; null: none gets it. */
   readonly exported: () => string | null
   /** An event that nobody waits for. */
@@ -41,6 +54,7 @@ export type Audit = {
 }
 
 type Deps = {
+  readonly store: Pick<Store, 'personKeys' | 'subscribe'>
   readonly sealer: Sealer
   readonly metrics: Metrics
   readonly newId: () => string
@@ -72,6 +86,14 @@ const openInputs = async (
   })
   opened(() => journal.close())
   return { journal, inputs: kept }
+}
+
+/** null: people are named by their ids. */
+const namesOf = ({ config, clock, opened }: Scope, { store, sealer, newId }: Deps): Names | null => {
+  if (config.audit.user_ids !== 'hashed') return null
+  const names = createNames({ store, sealer, clock, newId, randomBytes })
+  opened(() => names.close())
+  return names
 }
 
 /** Both are as well as the worse of the two; what is counted are lines of evidence. */
@@ -110,11 +132,12 @@ export const openAudit = async (scope: Scope, deps: Deps): Promise<Audit> => {
   opened(watchClock(clock, log))
   metrics.audit(both)
   await closeEnds(journal, sinks, proc)
+  const names = namesOf(scope, deps)
   const evidence = createEvidence({
     journal,
     clock,
     log,
-    hashed: config.audit.user_ids === 'hashed',
+    names,
     hmac: sealer.hmac,
     ...(kept === null ? {} : { inputs: kept.inputs }),
   })
@@ -124,7 +147,7 @@ export const openAudit = async (scope: Scope, deps: Deps): Promise<Audit> => {
       .event(event, fields)
       .catch((error: unknown) => log.error({ err: error }, `${event} could not be recorded`))
   exporting.start(note)
-  return { journal: both, evidence, note, exported: exporting.detail }
+  return { journal: both, evidence, names, note, exported: exporting.detail }
 }
 
 /** Where it came from and whose it is; `ordered: false`: nothing says whether it is older than another. */

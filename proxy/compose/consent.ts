@@ -12,6 +12,7 @@ import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createAsking, type AgentOff, type Asking } from './asks.ts'
+import { lastEvidence } from './audit.ts'
 import type { Core } from './core.ts'
 import { directoryOf, type Invalidated } from './directories.ts'
 import { withScim } from './scim.ts'
@@ -92,7 +93,7 @@ const noticesOf = (
 
 /** Old consents, runs, sessions and counts go once a minute. */
 const sweeping = (
-  { log, clock, opened }: Scope,
+  { config, log, clock, opened }: Scope,
   { runs, store, waiting }: Core,
   flows: ReturnType<typeof createFlows>,
   {
@@ -112,6 +113,8 @@ const sweeping = (
     const sessions = store.sessions.sweep(clock.now() - SKEW_MS)
     const limits = store.limits.sweep(clock)
     const old = notices.sweep(clock.now())
+    const unread = lastEvidence(config.audit)
+    const keys = unread === null ? [] : [store.personKeys.sweep(clock.now() - unread)]
     for (const each of [
       flows.sweep(),
       runs.sweep(),
@@ -120,6 +123,7 @@ const sweeping = (
       sessions,
       limits,
       old,
+      ...keys,
     ])
       each.catch((error: unknown) =>
         log.error({ err: error }, 'old consents, runs, sessions and counts could not be swept'),

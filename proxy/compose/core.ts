@@ -269,6 +269,7 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
   told.seen = metrics.sources
   const traffic = openTraffic(scope, metrics, now)
   const audit = await openAudit(scope, {
+    store: ground.store,
     sealer: ground.sealer,
     metrics,
     newId: ground.newId,

@@ -11,6 +11,7 @@ import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
 import { createPermit } from '../consent/permit.ts'
 import { messageOf, Problem } from '../problem.ts'
 import { copyVault, replayRevocations } from './replay.ts'
+import { createPeopleKept } from './people_kept.ts'
 import { createPlaces } from '../shares.ts'
 import { rotateKeys } from '../vault/rotate.ts'
 import { clockSentence } from './clock.ts'
@@ -107,6 +108,7 @@ export const operatorsDepsOf = (
 ): OperatorsDeps => {
   const { config, agents: about, clock, log } = scope
   const { connections, vault, runs, standings, agents, evidence, newId } = core
+  const { store, sealer, names } = core
   return {
     ...naming(config),
     operators: config.operators,
@@ -123,6 +125,7 @@ export const operatorsDepsOf = (
     asks: asking.asks,
     maxRunMs: config.runs.max,
     agents: { ...agents, about },
+    people: createPeopleKept({ config, store, sealer, names, clock }),
     permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
       await agents.allowed(agent, person.tenant)
       // What is minted by a wrong clock would end too late by the right one.
@@ -146,7 +149,7 @@ export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListen
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
 export const localApi = (
   scope: Scope,
-  { store, rings }: Core,
+  { store, rings, sealer }: Core,
   deps: OperatorsDeps,
 ): RequestListener => {
   const { config, at, written, clock } = scope
@@ -174,7 +177,7 @@ export const localApi = (
       return { code, printed, complaints }
     },
     copy: (file) => copyVault(store, config.vault.store, written, file),
-    replay: (files) => replayRevocations(store, files, clock.now()),
+    replay: (files) => replayRevocations(store, files, clock.now(), { sealer }),
   })
 }
 

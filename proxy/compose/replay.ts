@@ -1,5 +1,7 @@
 // A vault out of a copy: what was revoked since is revoked again, so that nobody who was comes back.
-import type { Store } from '../model.ts'
+import { nameOf, OWN } from '../audit/names.ts'
+import type { Person, Store } from '../model.ts'
+import type { Sealer } from '../vault/seal.ts'
 import { messageOf, Problem } from '../problem.ts'
 import { copyDatabase } from '../store/copy.ts'
 import { SESSION_MS } from '../consent/session.ts'
@@ -23,6 +25,8 @@ type Kept = Pick<
   | 'erase'
   | 'copied'
   | 'flows'
+  | 'personKeys'
+  | 'tenants'
 >
 
 /**
@@ -124,22 +128,70 @@ const carryOut = async (
   await store.erase(person)
 }
 
+type Hidden = Exclude<Revocation, { readonly kind: 'agent' }>
+const PAGE = 500
+/**
+ * The people whose names the evidence has under their own keys. Whoever has no key in this vault came after the copy, and
+ * has nothing in it; unless people are in it who never had one, for the evidence named people by their ids.
+ * @returns what each takes from whom, and sentences about what cannot be told
+ */
+const revealed = async (
+  store: Kept,
+  takes: readonly Hidden[],
+  sealer: Pick<Sealer, 'openText'> | undefined,
+): Promise<{ readonly takes: readonly Hidden[]; readonly problems: readonly string[] }> => {
+  const hidden = takes.filter((each) => 'person' in each && each.person.id.startsWith(OWN))
+  if (hidden.length === 0) return { takes, problems: [] }
+  const people = new Map<string, Person>()
+  for (let after = ''; sealer !== undefined;) {
+    const rows = await store.personKeys.page(after, PAGE)
+    for (const row of rows) people.set((await nameOf(sealer, row)).id, row.person)
+    const last = rows.at(-1)
+    if (last === undefined) break
+    after = last.id
+  }
+  const keyed = new Set([...people.values()].map((person) => JSON.stringify(person)))
+  const keyless = async (tenant: string, realm: string): Promise<boolean> =>
+    (await store.credentials.list({ tenant, realm })).some(
+      ({ user: id }) => !keyed.has(JSON.stringify({ tenant, realm, id })),
+    )
+  const [known, problems]: [Hidden[], string[]] = [[], []]
+  for (const each of takes) {
+    if (!('person' in each) || !each.person.id.startsWith(OWN)) {
+      known.push(each)
+      continue
+    }
+    const { id: name, tenant, realm } = each.person
+    const person = people.get(name)
+    if (person !== undefined) known.push({ ...each, person })
+    else if (await keyless(tenant, realm))
+      problems.push(
+        `${name} (realm ${realm}, tenant ${tenant}) is nobody whose key this vault has: what was taken from them, do again by hand`,
+      )
+  }
+  return { takes: known, problems }
+}
+
 /**
  * Carries out again what the files say was revoked; what was granted since stays. May be repeated.
  * @param now ms since the epoch
- * @param strict nothing is carried out where something may have been left out
+ * @param how strict: nothing is carried out where something may have been left out; sealer: opens the keys by which the
+ *   evidence names people
  * @throws Error of a file that cannot be read; what the store throws
  */
 export const replayRevocations = async (
   store: Kept,
   files: readonly string[],
   now: number,
-  strict = false,
+  how: { readonly strict?: boolean; readonly sealer?: Pick<Sealer, 'openText'> } = {},
 ): Promise<Replayed> => {
   const since = await store.copied.at()
   const found = await revocationsIn(files, since)
-  if (strict && found.problems.length > 0)
-    return { code: 1, printed: [], complaints: found.problems }
+  const all = found.revocations.filter((each) => each.kind !== 'agent')
+  const { takes, problems: untold } = await revealed(store, all, how.sealer)
+  const problems = [...found.problems, ...untold]
+  if (how.strict === true && problems.length > 0)
+    return { code: 1, printed: [], complaints: problems }
   const done: Done = {
     credentials: 0,
     grants: 0,
@@ -150,7 +202,6 @@ export const replayRevocations = async (
     failed: 0,
   }
   // Erasure first: it takes all that was revoked of a person as well.
-  const takes = found.revocations.filter((each) => each.kind !== 'agent')
   for (const each of takes) if (each.kind === 'person') await carryOut(store, each, done)
   for (const each of takes) if (each.kind !== 'person') await carryOut(store, each, done)
   // One that was switched on again stays as the copy has it: to switch it on is for people.
@@ -159,14 +210,14 @@ export const replayRevocations = async (
   const links = await store.copied.void(now + SESSION_MS)
   const { credentials, grants, runs, standings, people, agents, failed } = done
   return {
-    code: found.problems.length > 0 ? 1 : 0,
+    code: problems.length > 0 ? 1 : 0,
     printed: [
       `the vault knows of times up to ${new Date(since).toISOString()}; ${found.lines} lines of evidence hold ${found.revocations.length} revocations`,
       `revoked again: ${credentials} connections, ${grants} grants of single agents, ${runs} runs, ${standings} standings; switched off again: ${agents} agents; erased again: ${people} people`,
       `void: ${links} links that were under way, and every session at the pages`,
     ],
     complaints: [
-      ...found.problems,
+      ...problems,
       ...(failed > 0
         ? [`${failed} of these tokens may still work: their provider could not be told at the time`]
         : []),

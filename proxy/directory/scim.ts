@@ -1,11 +1,9 @@
 // What an identity provider pushed over SCIM, as a source: read from the store at every question, so nothing has to be
 // forgotten when it changes.
-import type { Clock, Person, ScimRealm, ScimRow, ScimStore } from '../model.ts'
+import type { Clock, Person, ScimRealm, ScimRow, ScimStore, ScimUser } from '../model.ts'
 import type { Seen } from './asked.ts'
 import { factsDigest, Unanswered, type Directory } from './source.ts'
 
-/** Which of a user's attributes is the person's id. */
-export type ScimUser = 'userName' | 'externalId' | 'id'
 const COLUMN = { userName: 'exact', externalId: 'external_id', id: 'id' } as const
 const ENTERPRISE = 'urn:ietf:params:scim:schemas:extension:enterprise:2.0:User'
 

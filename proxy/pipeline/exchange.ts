@@ -151,6 +151,7 @@ export const createExchange = (
     if (call.open)
       evidence.finished({
         id,
+        person: call.who?.person ?? null,
         connection: route?.connection.name ?? '',
         durationMs,
         hooked: call.hooked,

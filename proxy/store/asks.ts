@@ -48,15 +48,11 @@ export const createSignIns = (db: Database, { sql, rows }: Asking): Store['signI
   sweep: async (before) => (await db.query([sql.sweepSignIns, { before }])).length,
 })
 
-/** Asks of a person, those that they answered, and their sign-ins: nothing names them afterwards. */
-export const eraseAsks = (db: Database, { sql }: Asking, person: Person): Promise<void> =>
-  db.transact(function* (): Work<void> {
-    const whose = personOf(person)
-    yield [sql.eraseAsks, whose]
-    yield [sql.endSignIns, { ...whose, agent: null }]
-    const { tenant, realm, id } = person
-    for (const raw of yield [sql.answeredAsks, { tenant, realm }]) {
-      const given = JSON.parse(String(raw['given'])) as readonly { readonly by: string }[]
-      if (given.some(({ by }) => by === id)) yield [sql.dropAsk, { hash: String(raw['hash']) }]
-    }
-  })
+/** Asks that a person answered; their own go with all that is theirs. */
+export const eraseAsks = function* ({ sql }: Asking, person: Person): Work<void> {
+  const { tenant, realm, id } = person
+  for (const raw of yield [sql.answeredAsks, checked({ tenant, realm })]) {
+    const given = JSON.parse(String(raw['given'])) as readonly { readonly by: string }[]
+    if (given.some(({ by }) => by === id)) yield [sql.dropAsk, { hash: String(raw['hash']) }]
+  }
+}

@@ -34,7 +34,10 @@ export type Database = {
    */
   readonly intact?: () => void
   readonly connections?: NonNullable<Store['connections']>
-  /** What was deleted is nowhere any more: `key` begins the events about whom it concerned. */
+  /**
+   * What was deleted is nowhere any more: `key`, a JSON list without its end, begins the events about
+   * whom it concerned.
+   */
   readonly forget: (key: string) => Promise<void>
   readonly close: () => Promise<void>
 }

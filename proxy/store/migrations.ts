@@ -220,6 +220,17 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX sign_ins_end ON sign_ins (expires_at);
   `,
+  // The key under which the evidence names a person: with it goes what linked them to the evidence.
+  `
+  CREATE TABLE person_keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    sealed TEXT NOT NULL, at INTEGER NOT NULL, used_at INTEGER NOT NULL,
+    UNIQUE (tenant, realm, user_id)
+  ) STRICT;
+  CREATE INDEX person_keys_used ON person_keys (used_at);
+  CREATE TABLE erased_names (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 export type OpenFile = {

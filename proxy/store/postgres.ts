@@ -29,7 +29,8 @@ const CROWDED_MS = 100
 const CROWDED_FOR_MS = 5_000
 /** Events are heard within a second; whoever was stopped for longer hears `*` instead. */
 const HEARD_MS = 2_000
-const FORGET = `UPDATE events SET key = '*' WHERE starts_with(key, $1)`
+/** Whom a key concerns stands first in it, and perhaps alone. */
+const FORGET = `UPDATE events SET key = '*' WHERE starts_with(key, $1 || ',') OR key = $1 || ']'`
 /** Said each time: the default is an administrator's, and a pooler keeps nothing of a session. */
 const OPEN = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'`
 const TYPES: CustomTypesConfig = {

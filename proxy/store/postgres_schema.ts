@@ -222,6 +222,17 @@ export const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX sign_ins_end ON sign_ins (expires_at);
   `,
+  // The key under which the evidence names a person: with it goes what linked them to the evidence.
+  `
+  CREATE TABLE person_keys (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL,
+    sealed TEXT NOT NULL, at BIGINT NOT NULL, used_at BIGINT NOT NULL,
+    UNIQUE (tenant, realm, user_id)
+  );
+  CREATE INDEX person_keys_used ON person_keys (used_at);
+  CREATE TABLE erased_names (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, at BIGINT NOT NULL);
+  `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

@@ -25,6 +25,7 @@ const ASK =
     ' ',
   )
 const SIGN_IN = 'tenant realm user agent acr amr at expiresAt epoch'.split(' ')
+const PERSON_KEY = 'id tenant realm user sealed at usedAt'.split(' ')
 /** Background refreshes: `idle_from` where it was put off since the last store. */
 const IDLE_FROM = 'coalesce(idle_from, stored_at)'
 /**
@@ -46,6 +47,7 @@ const TIMES = [
   ['refresh_journal', 'started_at'],
   ['disabled_agents', 'at'],
   ['oauth_clients', 'at'],
+  ['person_keys', 'at'],
   ['write_probe', 'at'],
 ]
 /** In the place of a session's hash: every session that ends by then. */
@@ -96,7 +98,6 @@ const credentials = (now: string, dead: string) => {
     touch: `UPDATE grants SET last_used_at = :at WHERE ${PERSON} AND connection = :connection AND agent = :agent AND (last_used_at IS NULL OR last_used_at < :at)`,
     disallow: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection AND agent = :agent RETURNING ${select(GRANT)}`,
     disallowAll: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection`,
-    eraseGrants: `DELETE FROM grants WHERE ${PERSON}`,
     sealedCredentials: `SELECT 'credentials' AS "table", id, generation, sealed FROM credentials WHERE id > :after ORDER BY id LIMIT :most`,
     resealCredential:
       'UPDATE credentials SET sealed = :after WHERE id = :id AND generation = :generation AND sealed = :before RETURNING id',
@@ -165,7 +166,6 @@ const others = (now: string) =>
     sessionOf:
       'SELECT tenant, realm, user_id AS id FROM issuer_sessions WHERE hash = :hash ORDER BY tenant, realm, user_id',
     sweepIssuerSessions: 'DELETE FROM issuer_sessions WHERE at < :before RETURNING hash',
-    eraseIssuerSessions: `DELETE FROM issuer_sessions WHERE ${PERSON} RETURNING hash`,
     newest: `SELECT max(at) AS at FROM (${TIMES.map(([table, at]) => `SELECT max(${at}) AS at FROM ${table}`).join(' UNION ALL ')}) AS times`,
     endAllSessions: `INSERT INTO ended_sessions (hash, expires_at) VALUES ('${ALL}', :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at`,
     pseudonyms: 'SELECT key FROM pseudonyms',
@@ -197,7 +197,6 @@ const standings = () => {
     standingNotices: `UPDATE standings SET notice_at = :until WHERE id IN (SELECT id FROM standings WHERE notice_at <= :now AND expires_at > :now ORDER BY notice_at LIMIT :most) AND notice_at <= :now RETURNING ${select(STANDING)}`,
     standingNotice: 'UPDATE standings SET notice_at = :at WHERE id = :id',
     sweepStandings: `DELETE FROM standings WHERE expires_at <= :before RETURNING ${select(STANDING)}`,
-    eraseStandings: `DELETE FROM standings WHERE ${PERSON}`,
   } as const
 }
 
@@ -217,14 +216,12 @@ const counted = (now: string) => {
     limitsLater: later('limit_counts'),
     limitsCapped: capped('limit_counts'),
     sweepLimits: `DELETE FROM limit_counts WHERE until < :before RETURNING key`,
-    eraseLimits: 'DELETE FROM limit_counts WHERE person = :person',
     history: `SELECT t.clock AS now, h.run, h.provider, h.operation, h.span, h.used, h.last FROM ${clock} call_history AS h ON h.person = :person AND h.run IN ('', :run) AND (h.span = 0 OR h.last > t.clock - h.span)`,
     historyHead: `INSERT INTO call_history (${HISTORY.join(', ')}) VALUES (:person, '', '', '', 0, 0, 1, ${now}, ${now} + :keep) ON CONFLICT (${HISTORY.slice(0, 6).join(', ')}) DO UPDATE SET used = call_history.used + 1, last = excluded.last, until = excluded.until WHERE call_history.used = :version RETURNING last AS now`,
     historyAdd: `${insert('call_history', HISTORY)} ON CONFLICT (${HISTORY.slice(0, 6).join(', ')}) DO UPDATE SET ${addUp('call_history')}`,
     historyLater: later('call_history'),
     historyCapped: capped('call_history'),
     sweepHistory: `DELETE FROM call_history WHERE until < :before RETURNING person`,
-    eraseHistory: 'DELETE FROM call_history WHERE person = :person',
     clock: `SELECT ${now} AS now`,
   } as const
 }
@@ -236,7 +233,6 @@ const notices = () =>
     noticeDue: 'UPDATE notices SET due_at = CAST(:at AS BIGINT) WHERE id = :id',
     noticeTaken: `UPDATE notices SET due_at = NULL, body = '' WHERE id = :id`,
     sweepNotices: 'DELETE FROM notices WHERE expires_at <= :before RETURNING due_at AS "dueAt"',
-    eraseNotices: `DELETE FROM notices WHERE ${PERSON}`,
   }) as const
 const asks = () => {
   const asks = `SELECT ${select(ASK)} FROM asks`
@@ -256,7 +252,6 @@ const asks = () => {
     expireAsks: `UPDATE asks SET status = 'expired', ended_at = :now, sealed = NULL, notice_at = NULL WHERE ${open} AND expires_at <= :now RETURNING ${select(ASK)}`,
     sweepAsks: `DELETE FROM asks WHERE created_at < :before AND NOT (${open})`,
     voidAsks: 'DELETE FROM asks',
-    eraseAsks: `DELETE FROM asks WHERE ${PERSON}`,
     answeredAsks: `${asks} WHERE tenant = :tenant AND realm = :realm AND given <> '[]'`,
     dropAsk: 'DELETE FROM asks WHERE hash = :hash',
     // Each holds a whole call: few at a time.
@@ -271,6 +266,24 @@ const asks = () => {
   } as const
 }
 
+const personKeys = () => {
+  const keys = `SELECT ${select(PERSON_KEY)} FROM person_keys`
+  return {
+    personKey: `${keys} WHERE ${PERSON}`,
+    keepPersonKey: `${insert('person_keys', PERSON_KEY)} ON CONFLICT DO NOTHING`,
+    personKeyUsed: 'UPDATE person_keys SET used_at = :at WHERE id = :id AND used_at < :at',
+    personKeys: `${keys} WHERE id > :after ORDER BY id LIMIT :most`,
+    sweepPersonKeys: 'DELETE FROM person_keys WHERE used_at < :before RETURNING id',
+    sealedPersonKeys: `SELECT 'person_keys' AS "table", id, 0 AS generation, sealed FROM person_keys WHERE id > :after ORDER BY id LIMIT :most`,
+    resealPersonKey:
+      'UPDATE person_keys SET sealed = :after WHERE id = :id AND sealed = :before RETURNING id',
+    keepErasedName:
+      'INSERT INTO erased_names (hash, at) VALUES (:hash, :at) ON CONFLICT (hash) DO NOTHING',
+    erasedName: 'SELECT at FROM erased_names WHERE hash = :hash',
+    sweepErasedNames: 'DELETE FROM erased_names WHERE at < :before RETURNING hash',
+  } as const
+}
+
 /** @param now and dead as a `Database` has them */
 export const statements = (now: string, dead: string) => ({
   ...counted(now),
@@ -279,5 +292,6 @@ export const statements = (now: string, dead: string) => ({
   ...standings(),
   ...notices(),
   ...asks(),
+  ...personKeys(),
   ...others(now),
 })

@@ -4,7 +4,7 @@ import type { Person, SealedRow, Store } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { createAgents } from './agents.ts'
 import { createAsking } from './asking.ts'
-import { createAsks, createSignIns, eraseAsks } from './asks.ts'
+import { createAsks, createSignIns } from './asks.ts'
 import { createCredentials, createGrants } from './credentials.ts'
 import type { Database, Params, Raw, Work } from './database.ts'
 import { createFlows } from './flows.ts'
@@ -13,6 +13,8 @@ import { personOf } from './rows.ts'
 import { createHistory } from './history.ts'
 import { createLimits } from './limits.ts'
 import { createNoticeRows } from './notices.ts'
+import { createPersonKeys } from './person_keys.ts'
+import { createPersonal } from './personal.ts'
 import { createRuns } from './runs.ts'
 import { createScim } from './scim.ts'
 import { createIssuerSessions, createSignals } from './signals.ts'
@@ -42,6 +44,8 @@ const TABLES = [
   'oauth_clients',
   'limit_counts',
   'call_history',
+  'person_keys',
+  'erased_names',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -62,16 +66,24 @@ const CHANGED = [
   ['oauth_clients', 'sealed'],
   ['limit_counts', 'used'],
   ['call_history', 'used'],
+  ['person_keys', 'used_at'],
+  ['erased_names', 'at'],
 ]
 
 /** Tables with sealed texts, in the order of their pages. */
-const SEALED = ['credentials', 'flows', 'oauth_clients', 'asks'] as const
-const RESEAL = { flows: 'resealFlow', oauth_clients: 'resealClient', asks: 'resealAsk' } as const
+const SEALED = ['credentials', 'flows', 'oauth_clients', 'asks', 'person_keys'] as const
+const RESEAL = {
+  flows: 'resealFlow',
+  oauth_clients: 'resealClient',
+  asks: 'resealAsk',
+  person_keys: 'resealPersonKey',
+} as const
 const PAGES = {
   credentials: 'sealedCredentials',
   flows: 'sealedFlows',
   oauth_clients: 'sealedClients',
   asks: 'sealedAsks',
+  person_keys: 'sealedPersonKeys',
 } as const
 
 export const createTables = (db: Database): Store => {
@@ -135,19 +147,8 @@ export const createTables = (db: Database): Store => {
         connected: of('connected') > 0,
       }
     },
-    erase: async (person) => {
-      await db.query([sql.eraseGrants, personOf(person)])
-      await db.query([sql.eraseFlows, personOf(person)])
-      await db.query([sql.eraseRuns, personOf(person)])
-      await db.query([sql.eraseStandings, personOf(person)])
-      await db.query([sql.eraseNotices, personOf(person)])
-      await db.query([sql.eraseIssuerSessions, personOf(person)])
-      await db.query([sql.eraseLimits, await hidden(person)])
-      await db.query([sql.eraseHistory, await hidden(person)])
-      await eraseAsks(db, asking, person)
-      const { tenant, realm, id } = person
-      await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
-    },
+    ...createPersonal(db, asking),
+    personKeys: createPersonKeys(db, asking),
     scim: createScim(db),
     signals: createSignals(db, asking),
     issuerSessions: createIssuerSessions(db, asking),

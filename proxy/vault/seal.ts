@@ -60,6 +60,8 @@ export type Sealer = {
   readonly verify: (text: string, kid: string, signature: string) => boolean
   /** HMAC-SHA256, base64url; different for every purpose. */
   readonly hmac: (purpose: string, text: string) => string
+  /** The same under each key of the ring that hashes, the newest first. */
+  readonly hmacs: (purpose: string, text: string) => readonly string[]
 }
 
 /** Derived keys that are remembered for one ring key. */
@@ -273,12 +275,15 @@ export const createSealer = (
         )
       )
     },
-    hmac: (purpose, text) =>
-      createHmac('sha256', last(ring.hash).key)
-        .update(JSON.stringify([purpose, text]))
-        .digest('base64url'),
+    hmac: (purpose, text) => hashed(last(ring.hash), purpose, text),
+    hmacs: (purpose, text) => ring.hash.toReversed().map((key) => hashed(key, purpose, text)),
   }
 }
+
+const hashed = ({ key }: RingKey, purpose: string, text: string): string =>
+  createHmac('sha256', key)
+    .update(JSON.stringify([purpose, text]))
+    .digest('base64url')
 
 const last = (keys: readonly RingKey[]): RingKey => {
   const key = keys.at(-1)

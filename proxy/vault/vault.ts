@@ -17,7 +17,7 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'erase' | 'check' | 'subscribe'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
@@ -405,8 +405,6 @@ export const createVault = (deps: VaultDeps): Vault => {
         const row = await store.credentials.remove(id)
         return row === null ? null : openRow(row) // gone here even if it does not open
       }),
-
-    erase: (person) => guarded(() => store.erase(person)),
 
     check: () => guarded(() => store.check()),
   }

@@ -156,7 +156,14 @@ describe('revoking a person', () => {
     expect(body['results']).toMatchObject([{ result: 'revoked' }])
     expect(body['erased']).toMatchObject({ authorizations: expect.any(Number), runs: 0 })
     expect((body['erased'] as { authorizations: number }).authorizations).toBeGreaterThan(0)
-    expect(events('operator.erased').at(-1)).toMatchObject({ user: { id: 'bob' } })
+    expect(body).toMatchObject({ known: true, left: 0, evidence: 'names_stay' })
+    expect(events('person.erased').at(-1)).toMatchObject({
+      user: { id: 'bob' },
+      rows: { credentials: 1, grants: 1 },
+      evidence: 'names_stay',
+    })
+    const again = await json(house.api('DELETE', '/v1/admin/users/bob?tenant=acme'))
+    expect(again.body).toMatchObject({ known: false, results: [] })
   })
 
   test('an erased person’s id is in no byte of the store', async () => {
@@ -284,7 +291,9 @@ describe('OpenAPI', () => {
       '/v1/admin/user_connections',
       '/v1/admin/user_connections/{id}',
       '/v1/admin/users/{id}/connections',
+      '/v1/admin/people',
       '/v1/admin/users/{id}',
+      '/v1/admin/tenants/{name}',
       '/v1/admin/connections/{name}/grants',
       '/v1/admin/runs',
       '/v1/admin/runs/{id}',

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import type { Decision, Injected } from '../../proxy/model.ts'
+import type { Name } from '../../proxy/audit/names.ts'
+import type { Decision, Injected, Person } from '../../proxy/model.ts'
 import { secret } from '../../proxy/secret.ts'
 import { createEvidence } from '../../proxy/audit/records.ts'
 import type { Decided, Finished } from '../../proxy/audit/records.ts'
@@ -18,6 +19,11 @@ const USED: Injected = {
 }
 
 type Line = Readonly<Record<string, unknown>>
+const hmacOf = (purpose: string, text: string): string => `${purpose}-${text.length}`
+const nameOf = ({ id }: Person): Name => {
+  const mask = (purpose: string, text: string): string => `hmac:${hmacOf(purpose, text)}`
+  return { id: mask('user', id), mask }
+}
 /** Evidence whose lines can be read; `lost` fails every write. */
 const make = ({ hashed = false, lost = false } = {}) => {
   const written: Line[] = []
@@ -38,8 +44,8 @@ const make = ({ hashed = false, lost = false } = {}) => {
     },
     clock: { now: Date.now, mono: () => now.ms },
     log: { debug: quiet, info: quiet, warn: quiet, error: (_, msg) => void logged.push(msg) },
-    hashed,
-    hmac: (purpose, text) => `${purpose}-${text.length}`,
+    names: hashed ? { of: nameOf, known: nameOf, close: quiet } : null,
+    hmac: hmacOf,
   })
   return { evidence, written, logged, now }
 }
@@ -284,7 +290,7 @@ describe('an outcome', () => {
       dropped: [],
       ...more,
     }
-    evidence.finished({ id: 'x1', connection: 'acme', durationMs: 1.26, outcome })
+    evidence.finished({ id: 'x1', person: ALICE, connection: 'acme', durationMs: 1.26, outcome })
     return written.at(-1)
   }
   test('tells what was sent and what came back, and no more than there is', () => {
@@ -391,7 +397,11 @@ test('other events say under `hashed` who, whose and from where by a hash alone'
   })
   const without = { user: null, account: null, by: 'operator', from: { proxied: false } }
   expect(await event(without, true)).toEqual({ event: 'session.started', ...without })
-  expect(await event({ account: 7 }, true)).toMatchObject({ account: 'hmac:account-1' })
+  expect(await event({ user: ALICE, account: 7 }, true)).toMatchObject({
+    account: 'hmac:account-1',
+  })
+  // Whose it is, is not said, so it stands under nobody's key.
+  expect(await event({ account: 7 }, true)).toMatchObject({ account: 'hmac2:nobody' })
   const nobody = { user: { realm: 'corp' }, by: null, from: 'cli' }
   expect(await event(nobody, true)).toEqual({ event: 'session.started', ...nobody })
 })

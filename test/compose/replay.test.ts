@@ -152,7 +152,7 @@ for (const kind of await kinds())
           [[line(500, 'process.started'), erased, 'no json\n'], /is no line of the evidence/],
           [[], /there is no line/],
         ] as const) {
-          const done = await replayRevocations(store, [evidence(...text)], 10_000, true)
+          const done = await replayRevocations(store, [evidence(...text)], 10_000, { strict: true })
           expect(done.code).toBe(1)
           expect(done.complaints.join('\n')).toMatch(says)
           expect(await store.credentials.byId('c-bob')).not.toBeNull()

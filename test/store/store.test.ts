@@ -348,6 +348,8 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP TABLE call_history',
       'DROP TABLE asks',
       'DROP TABLE sign_ins',
+      'DROP TABLE person_keys',
+      'DROP TABLE erased_names',
       'ALTER TABLE credentials DROP COLUMN lease_holder',
       'CREATE TABLE person_epochs (tenant TEXT, realm TEXT, user_id TEXT, epoch BIGINT, PRIMARY KEY (tenant, realm, user_id))',
       `INSERT INTO person_epochs VALUES ('acme', 'corp', 'zoe-old', 4)`,

@@ -126,8 +126,20 @@ export const OPERATORS: Readonly<Record<string, Case>> = {
     ['', `?${place(ids)}`, '?realm=corp', `?${place(ids)}&agent=agent-1`].map((query) => ({
       path: `/v1/admin/users/${ids.user}/connections${query}`,
     })),
-  'DELETE /v1/admin/users/:id': (ids) =>
-    ['', `?${place(ids)}`].map((query) => ({ path: `/v1/admin/users/${ids.user}${query}` })),
+  ...Object.fromEntries(
+    ['GET', 'DELETE'].map((method) => [
+      `${method} /v1/admin/users/:id`,
+      ((ids) =>
+        ['', `?${place(ids)}`].map((query) => ({
+          path: `/v1/admin/users/${ids.user}${query}`,
+        }))) satisfies Case,
+    ]),
+  ),
+  'GET /v1/admin/people': (ids) =>
+    ['', '&limit=1', `&after_realm=corp&after_id=${ids.user}`].map((query) => ({
+      path: `/v1/admin/people?${place(ids)}${query}`,
+    })),
+  'DELETE /v1/admin/tenants/:name': ({ tenant }) => [{ path: `/v1/admin/tenants/${tenant}` }],
   'DELETE /v1/admin/connections/:name/grants': (ids) => [
     { path: `/v1/admin/connections/${ids.connection}/grants` },
     { path: `/v1/admin/connections/acme/grants?${place(ids)}` },
@@ -327,6 +339,10 @@ export const COMMANDS: Readonly<Record<string, (ids: Ids) => readonly (readonly 
   'agents disable': ({ agent, tenant }) => [[agent, '--tenant', tenant], [agent]],
   'agents enable': ({ agent, tenant }) => [[agent, '--tenant', tenant], [agent]],
   'people erase': ({ user, tenant }) => [[user], [user, '--tenant', tenant]],
+  'people export': ({ user, tenant }) =>
+    [[], ['--tenant', tenant]].map((more) => [user, '--without-evidence', ...more]),
+  'tenants export': ({ tenant }) => [[tenant, '--without-evidence']],
+  'tenants erase': ({ tenant }) => [[tenant]],
 }
 /** Commands for whoever has the files and keys of a deputy, who has every tenant's. */
 export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([

@@ -1,6 +1,7 @@
 // A decision of the evidence → the questions that policy may have been asked. What the evidence does not hold, and an
 // answer may hang on, is named and never made up.
 import type { Recorded } from '../../audit/decisions.ts'
+import { isHidden } from '../../audit/names.ts'
 import type { OpenedInputs } from '../../audit/opened_inputs.ts'
 import type { Directory } from '../../directory/source.ts'
 import type { Connection, Entitlements, Holding, Principal, Route } from '../../model.ts'
@@ -50,7 +51,6 @@ const NOBODY: Entitlements = {
   digest: '',
   asOf: null,
 }
-const HIDDEN = 'hmac:'
 
 /** Not connected; connected without scopes; with all that the connection may ask for. */
 const accountsOf = (connection: Connection): readonly Holding[] => [
@@ -143,13 +143,13 @@ const leftOut = (
     request.body_digest !== null || keys.length > 0 || act.kind === 'graphql' || act.kind === 'mcp'
   const pointer = carries ? inspect.find((one) => reads.names(one)) : undefined
   if (pointer !== undefined) members.push(`request.body.json${pointer}`)
-  const asked = keys.find((key) => key.startsWith(HIDDEN) || reads.names(key))
+  const asked = keys.find((key) => isHidden(key) || reads.names(key))
   if (asked !== undefined) members.push(`request.query.${asked}`)
-  if (request.path.split('/').some((segment) => segment.startsWith(HIDDEN)))
+  if (request.path.split('/').some(isHidden))
     members.push('request.segments')
   if (act.kind === 'graphql' && reads.selections(lineage)) members.push('operation.graphql.selects')
-  if (operation.mcp?.name?.startsWith(HIDDEN) === true) members.push('operation.mcp.name')
-  if (user.id.startsWith(HIDDEN)) members.push('user.id')
+  if (isHidden(operation.mcp?.name ?? '')) members.push('operation.mcp.name')
+  if (isHidden(user.id)) members.push('user.id')
   if (user.standing !== undefined) members.push('user.standing')
   if (part !== undefined && reads.names('part')) members.push('request.part')
   const body = request.body_digest === null ? 'request.body' : ''

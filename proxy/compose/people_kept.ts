@@ -1,0 +1,117 @@
+// What is kept of people, given and taken away: the store's rows, and how the evidence names them.
+import { nameOf, OWN, type Names } from '../audit/names.ts'
+import type { Config } from '../config/schema.ts'
+import type { Clock, Person, Store } from '../model.ts'
+import { messageOf, Problem } from '../problem.ts'
+import type { Sealer } from '../vault/seal.ts'
+
+const PAGE = 500
+/** Where a name of the evidence leads. */
+export type Whose =
+  | { readonly name: string; readonly person: Person }
+  | { readonly name: string; readonly erasedAt: number }
+  /** Nobody of those who are known has it. */
+  | { readonly name: string; readonly tried: number }
+
+type Deps = {
+  readonly config: Config
+  readonly store: Store
+  readonly sealer: Pick<Sealer, 'openText' | 'hmacs'>
+  readonly names: Names | null
+  readonly clock: Pick<Clock, 'now'>
+}
+export type PeopleKept = ReturnType<typeof createPeopleKept>
+
+export const createPeopleKept = ({ config, store, sealer, names, clock }: Deps) => {
+  const scim = config.entitlements?.scim?.user
+  const asked = scim === undefined ? {} : { scim }
+  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work()
+    } catch (cause) {
+      if (cause instanceof Problem) throw cause
+      throw new Problem('vault_unavailable', messageOf(cause), { cause })
+    }
+  }
+  /** The name under the person's own key; null: they have none, or the ring does not open it. */
+  const own = async (person: Person): Promise<string | null> => {
+    const row = await store.personKeys.find(person)
+    return row === null ? null : (await nameOf(sealer, row)).id
+  }
+  const underRing = (id: string): readonly string[] =>
+    sealer.hmacs('user', id).map((hash) => `hmac:${hash}`)
+
+  /** Everybody with a key of their own, as the evidence names them. */
+  const keyed = async function* (): AsyncGenerator<{ readonly name: string; person: Person }> {
+    for (let after = ''; ;) {
+      const rows = await store.personKeys.page(after, PAGE)
+      for (const row of rows)
+        yield { name: (await nameOf(sealer, row)).id, person: row.person }
+      const last = rows.at(-1)
+      if (last === undefined) return
+      after = last.id
+    }
+  }
+  /** Everybody who is known, with all their names. */
+  const everybody = async function* (
+    ids: readonly string[],
+  ): AsyncGenerator<{ readonly name: string; person: Person }> {
+    const wanted = (id: string): boolean => ids.length === 0 || ids.includes(id)
+    const seen = new Set<string>()
+    const once = function* (person: Person): Generator<{ name: string; person: Person }> {
+      const key = JSON.stringify(person)
+      if (seen.has(key)) return
+      seen.add(key)
+      for (const name of underRing(person.id)) yield { name, person }
+    }
+    for await (const one of keyed())
+      if (wanted(one.person.id)) {
+        yield one
+        yield* once(one.person)
+      }
+    for (const { tenant, realm, user } of await store.credentials.list({}))
+      if (wanted(user)) yield* once({ tenant, realm, id: user })
+  }
+
+  return {
+    /** Does erasing somebody cut what links them to the evidence? Else it names them until it is removed. */
+    unlinks: names !== null,
+    of: (person: Person) => guarded(() => store.kept(person, scim)),
+    /** All that lines about this person may name them by. */
+    names: (person: Person): Promise<readonly string[]> =>
+      guarded(async () => {
+        const name = await own(person)
+        return [...(name === null ? [] : [name]), ...underRing(person.id), person.id]
+      }),
+    erase: (person: Person): Promise<void> =>
+      guarded(async () => {
+        // A key that does not open any more links nobody either.
+        const name = await own(person).catch(() => null)
+        await store.erase(person, { ...asked, name, at: clock.now() })
+      }),
+    all: (tenant: string, after: Pick<Person, 'realm' | 'id'> | null, most: number) =>
+      guarded(() => store.tenants.people(tenant, after, most)),
+    eraseTenant: (tenant: string) => guarded(() => store.tenants.erase(tenant)),
+    /** Whose names these are; `ids`: who it may be, and without names: what theirs are. */
+    whois: (wanted: readonly string[], ids: readonly string[]): Promise<readonly Whose[]> =>
+      guarded(async () => {
+        const found: Whose[] = []
+        const left = new Set(wanted)
+        const tried = new Set<string>(ids)
+        for await (const one of everybody(ids)) {
+          tried.add(one.person.id)
+          if (wanted.length > 0 && !left.has(one.name)) continue
+          // One name under the ring's key may be that of several people of one id.
+          if (one.name.startsWith(OWN)) left.delete(one.name)
+          found.push(one)
+          if (wanted.length > 0 && left.size === 0) break
+        }
+        for (const name of wanted) {
+          if (found.some((one) => one.name === name)) continue
+          const erasedAt = await store.personKeys.erasedAt(name)
+          found.push(erasedAt === null ? { name, tried: tried.size } : { name, erasedAt })
+        }
+        return found
+      }),
+  }
+}

@@ -211,25 +211,24 @@ export const createRecent = () => {
   }
 }
 
+/** A row of a query, and the number of the newest record that is in it. */
+export type RecentRow = Row & { readonly at: number; newest: number }
+
 /** Records as rows of a query: a decision together with how its call ended. */
-export const rowsIn = (
-  records: readonly Recorded[],
-): readonly (Row & { readonly at: number })[] => {
-  const rows: (Row & { readonly at: number })[] = []
-  const open = new Map<string, Row>()
+export const rowsIn = (records: readonly Recorded[]): readonly RecentRow[] => {
+  const rows: RecentRow[] = []
+  const open = new Map<string, RecentRow>()
   for (const { at, event, exchange, fields, n } of records) {
+    const time = new Date(at).toISOString()
     if (event === 'outcome') {
       const row = open.get(exchange)
-      if (row !== undefined) row.outcome = { ...fields, time: new Date(at).toISOString() }
+      if (row === undefined) continue
+      row.outcome = { ...fields, time }
+      row.newest = n
       continue
     }
-    const row = {
-      file: '',
-      line: n,
-      at,
-      fields: { ...fields, event, time: new Date(at).toISOString() },
-      outcome: null,
-    }
+    const told = { ...fields, event, time }
+    const row = { file: '', line: n, at, fields: told, outcome: null, newest: n }
     rows.push(row)
     if (event === 'decision') open.set(exchange, row)
   }

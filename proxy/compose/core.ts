@@ -30,6 +30,7 @@ import { createStandings } from '../vault/standings.ts'
 import { createUsed } from '../vault/used.ts'
 import { createVault } from '../vault/vault.ts'
 import { createWaiting } from '../vault/waiting.ts'
+import type { Check } from '../net/admin.ts'
 import { openAudit, recordPolicy } from './audit.ts'
 import type { Parts } from './snapshot.ts'
 import type { Scope } from './scope.ts'
@@ -44,6 +45,9 @@ export type Lasting = Awaited<ReturnType<typeof openLasting>>
 /** All that a configuration's parts are made of. */
 export type Core = Lasting & InForce
 type Ground = Awaited<ReturnType<typeof openGround>>
+
+/** What `/readyz?verbose` says. */
+type Health = { checks: () => Promise<readonly Check[]> }
 
 /** What later parts are told by earlier ones, once they are there. */
 export type Told = {
@@ -302,5 +306,19 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
-  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting, feeds, issuerSessions }
+  // Until the probes are there nobody could ask.
+  const health: Health = { checks: () => Promise.resolve([]) }
+  const startedAt = scope.clock.now()
+  return {
+    ...ground,
+    ...traffic,
+    ...audit,
+    ...tokens,
+    metrics,
+    waiting,
+    feeds,
+    issuerSessions,
+    health,
+    startedAt,
+  }
 }

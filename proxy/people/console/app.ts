@@ -210,7 +210,7 @@ export const createConsole = (deps: ConsoleDeps): Console => {
   })
 
   page('/people', 'people', async (c, viewer) => {
-    const wanted = (c.req.query('user') ?? '').trim().slice(0, 256)
+    const wanted = (c.req.query('user') ?? '').replaceAll(/\p{C}/gu, '').trim().slice(0, 256)
     const held = (await heldBy(viewer.operator)).filter(({ person }) => person.id.includes(wanted))
     return peoplePage(viewer, { wanted, people: byPerson(held) })
   })

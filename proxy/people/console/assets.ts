@@ -2,7 +2,7 @@
 // without it.
 
 /** Told apart without colour too: each has its word beside it. */
-const TONES = `:root{--allow:#2f6fd0;--waits:#b26a00;--deny:#c0392b;--refused:#7d4ab8;--error:#5a6472}
+const TONES = `:root{--allow:#2f6fd0;--waits:#8f5600;--deny:#c0392b;--refused:#7d4ab8;--error:#5a6472}
 @media (prefers-color-scheme:dark){:root{--allow:#7fb0ff;--waits:#f0b04c;--deny:#ff8a7e;--refused:#c6a2f5;--error:#aab4c0}}`
 
 export const CONSOLE_STYLE = `${TONES}

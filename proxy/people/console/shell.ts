@@ -99,7 +99,7 @@ export const table = (
         </caption>
         <thead>
           <tr>
-            ${of.head.map((name) => html`<th scope="col">${name}</th>`)}
+            ${of.head.map((name) => html`<th scope="col">${name === '' ? html`<span class="unseen">Acts</span>` : name}</th>`)}
           </tr>
         </thead>
         <tbody>

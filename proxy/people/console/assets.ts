@@ -8,7 +8,7 @@ const TONES = `:root{--allow:#2f6fd0;--waits:#8f5600;--deny:#c0392b;--refused:#7
 export const CONSOLE_STYLE = `${TONES}
 main{max-width:78rem}
 .bar{display:flex;flex-wrap:wrap;align-items:center;justify-content:space-between;gap:.25rem 1.5rem;max-width:78rem;margin:0 auto;padding:.75rem 1rem 0}
-.bar ul{display:flex;flex-wrap:wrap;gap:0 .25rem;list-style:none;margin:0;padding:0}
+.bar ul{display:flex;flex-wrap:wrap;gap:0 .25rem;list-style:none;margin:0 0 0 -.75rem;padding:0}
 .bar li{margin:0}
 .bar a{display:inline-block;padding:.5rem .75rem;border-bottom:3px solid transparent;text-decoration:none}
 .bar a[aria-current]{border-color:var(--act);font-weight:600}
@@ -31,7 +31,7 @@ main>form.act{display:inline-block;margin:0 .75rem .5rem 0}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .effect{display:inline-block;font-size:.85rem;font-weight:600;padding:0 .45rem;margin-right:.35rem;border:1.5px solid currentColor;border-radius:1rem;white-space:nowrap;color:var(--error)}
 .effect.allow{color:var(--allow)}
-.effect.deny{color:var(--deny)}
+.effect.deny,.effect.failed{color:var(--deny)}
 .effect.refused{color:var(--refused)}
 .effect.consent_required,.effect.approval_required,.effect.step_up_required{color:var(--waits)}
 .filters fieldset{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;border:0;padding:0;margin:0 0 .5rem}
@@ -44,7 +44,7 @@ main>form.act{display:inline-block;margin:0 .75rem .5rem 0}
 figure{margin:0}
 figure h2{margin:1rem 0 .5rem}
 figure svg{display:block;width:100%;height:auto}
-figure text{font:12px system-ui,sans-serif;fill:var(--soft)}
+figure text{font:13px system-ui,sans-serif;fill:var(--soft)}
 .grid{stroke:var(--line);stroke-width:1}
 rect.allow{fill:var(--allow)}
 rect.waits{fill:var(--waits)}
@@ -61,6 +61,7 @@ rect.error{fill:var(--error)}
 .reasons table{margin:0}
 .reasons caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .reasons th{font-weight:400;color:inherit}
+.reasons td,.reasons th{vertical-align:middle}
 .reasons .n{text-align:right;white-space:nowrap}
 .reasons .chart{width:40%}
 .reasons svg{height:.8rem}
@@ -78,6 +79,10 @@ table:not(.plain) td{border:0;padding:.15rem 0}
 table:not(.plain) td:not(:empty)::before{content:attr(data-head) / '';display:block;color:var(--soft);font-size:.85rem}
 table:not(.plain) td[data-head='']::before{content:none}
 #rows td:nth-child(2),#rows td:nth-child(3){width:auto}
+#rows td::before{content:none!important}
+#rows .at .line{display:inline;margin-left:.5rem}
+figure text{font-size:27px}
+figure .minor{display:none}
 td:last-child form.act{text-align:left}
 }
 `
@@ -89,7 +94,17 @@ const rows = document.getElementById('rows')
 const most = Number(line.dataset.most)
 const page = document.documentElement.lang
 const tag = navigator.languages.find((one) => one.split('-')[0] === page) ?? page
-const format = new Intl.DateTimeFormat(tag, { dateStyle: 'medium', timeStyle: 'short' })
+const [clock, day] = [{ timeStyle: 'medium' }, { dateStyle: 'medium' }].map((as) => new Intl.DateTimeFormat(tag, as))
+const today = day.format(new Date())
+const local = (within) => {
+  for (const at of within.querySelectorAll('.at')) {
+    const then = new Date(at.dataset.at)
+    at.title = at.dataset.at
+    at.firstChild.textContent = clock.format(then)
+    at.lastElementChild.textContent = day.format(then) === today ? '' : day.format(then)
+  }
+}
+local(document)
 const source = new EventSource(line.dataset.stream)
 const say = (text) => { if (line.textContent !== text) line.textContent = text }
 source.addEventListener('open', () => say('Live: new records appear by themselves.'))
@@ -102,10 +117,7 @@ source.addEventListener('rows', (event) => {
   const made = document.createElement('template')
   made.innerHTML = event.data
   for (const row of [...made.content.children]) {
-    for (const time of row.querySelectorAll('time')) {
-      time.title = time.textContent
-      time.textContent = format.format(new Date(time.dateTime))
-    }
+    local(row)
     document.getElementById(row.id)?.remove()
     row.classList.add('fresh')
     rows.prepend(row)

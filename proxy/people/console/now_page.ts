@@ -5,7 +5,7 @@ import { when, type Html, type Page } from '../markup.ts'
 import { plain } from '../plain.ts'
 import { effectsPlot, reasonsPlot } from './plot.ts'
 import { consolePage, HOME, link, type Viewer } from './shell.ts'
-import { EFFECTS, type Effect, type Told } from './told.ts'
+import { EFFECTS, labelOf, type Effect, type Told } from './told.ts'
 
 export const MOST_ROWS = 100
 const HEAD = ['When', 'What', 'Who', 'What became of it'] as const
@@ -16,17 +16,26 @@ const person = (told: Told): Html | string =>
     : html`${plain(told.user)}
       ${told.tenant === 'default' ? '' : html`<span class="soft">${plain(told.tenant)}</span>`}`
 
+/** To the second; the script tells it in the reader's zone. */
+const moment = (at: number): Html => {
+  const text = new Date(at).toISOString()
+  return html`<span class="at" data-at="${text}"
+    >${text.slice(11, 19)} UTC<span class="line soft">${text.slice(0, 10)}</span></span
+  >`
+}
+
 /** One record as a row; the live stream sends the same. */
 export const rowOf = (told: Told): Html =>
   html`<tr id="${told.id}">
-    <td data-head="${HEAD[0]}">${when(told.at)}</td>
+    <td data-head="${HEAD[0]}">${moment(told.at)}</td>
     <td data-head="${HEAD[1]}">
-      <span class="effect ${told.effect}">${EFFECTS[told.effect]}</span>
+      <span class="effect ${told.failed ? 'failed' : told.effect}">${labelOf(told)}</span>
       ${
         told.exchange === ''
           ? html`<strong>${plain(told.what)}</strong>`
           : html`<a href="${link('call', { exchange: told.exchange })}">${plain(told.what)}</a>`
       }
+      ${told.connection === '' ? '' : html`<span class="soft">at ${plain(told.connection)}</span>`}
       ${told.request === '' ? '' : html`<code class="line">${plain(told.request)}</code>`}
     </td>
     <td data-head="${HEAD[2]}">
@@ -128,7 +137,9 @@ export const callPage = (
               This process has no record of this call any more, or it is not of a tenant of yours.
             </p>`
           : html`<p>
-                <span class="effect ${view.told.effect}">${EFFECTS[view.told.effect]}</span>
+                <span class="effect ${view.told.failed ? 'failed' : view.told.effect}"
+                  >${labelOf(view.told)}</span
+                >
                 ${plain(view.told.sentence)}
                 ${view.told.problem === null ? '' : html`<a href="/problems/${view.told.problem}">What to do</a>`}
               </p>

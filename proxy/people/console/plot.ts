@@ -14,16 +14,16 @@ const SERIES = [
   ['refused', 'Refused before policy', ['refused']],
   ['error', 'Could not be decided', ['error']],
 ] as const
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [720, 180, 40, 22, 8] as const
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [720, 250, 58, 36, 20] as const
 const MOST_REASONS = 8
 
 const of = ({ effects }: Minute, names: readonly string[]): number =>
   names.reduce((sum, name) => sum + (effects.get(name) ?? 0), 0)
 const clock = (at: number): string => new Date(at).toISOString().slice(11, 16)
-/** The next of 1, 2, 5, 10, 20 …: half of it is a whole number too, but for 1 and 5. */
+/** The next of 1, 2, 4, 6, 8, 10, 20 …: half of it is a whole number too, but for 1. */
 const roof = (most: number): number => {
   const ten = 10 ** Math.floor(Math.log10(Math.max(1, most)))
-  return [1, 2, 4, 10].map((step) => step * ten).find((step) => step >= most) ?? 10 * ten
+  return [1, 2, 4, 6, 8, 10].map((step) => step * ten).find((step) => step >= most) ?? 10 * ten
 }
 const number = (n: number): string => n.toLocaleString('en')
 
@@ -72,8 +72,11 @@ export const effectsPlot = (minutes: readonly Minute[]): Html => {
   const marks = [0, top / 2, top].filter((mark) => Number.isInteger(mark))
   const ticks = [0, 15, 30, 45, 59].flatMap((i) => {
     const minute = minutes[i]
-    const x = LEFT + (i + 0.5) * ((WIDTH - LEFT) / minutes.length)
-    return minute === undefined ? [] : [{ x, text: clock(minute.at) }]
+    const step = (WIDTH - LEFT) / minutes.length
+    const x = i === 59 ? WIDTH : LEFT + (i === 0 ? 0 : i + 0.5) * step
+    return minute === undefined
+      ? []
+      : [{ x, text: `${clock(minute.at)}${i === 59 ? ' UTC' : ''}`, minor: i % 30 === 15 }]
   })
   const said = totals.map(({ text, n }) => `${text} ${number(n)}`).join(', ')
   return html`<figure>
@@ -96,7 +99,7 @@ export const effectsPlot = (minutes: readonly Minute[]): Html => {
           >`
       })}
       ${bars(minutes, top)}
-      ${ticks.map(({ x, text }, i) => html`<text x="${x.toFixed(1)}" y="${HEIGHT - 5}" text-anchor="${i === 4 ? 'end' : 'middle'}">${text}</text>`)}
+      ${ticks.map(({ x, text, minor }, i) => html`<text class="${minor ? 'minor' : ''}" x="${x.toFixed(1)}" y="${HEIGHT - 8}" text-anchor="${i === 4 ? 'end' : i === 0 ? 'start' : 'middle'}">${text}</text>`)}
     </svg>
   </figure>`
 }

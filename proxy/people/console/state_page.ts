@@ -114,7 +114,7 @@ export const healthPage = (viewer: Viewer, checks: readonly Check[], whole: bool
     viewer,
     {
       here: `${HOME}/health`,
-      title: ill === 0 ? 'All is well' : `Not ready: ${ill} of ${checks.length}`,
+      title: ill === 0 ? 'All is well' : `Not ready: ${ill} of ${checks.length} parts`,
       tone: ill === 0 ? 'good' : 'bad',
     },
     html`<p class="soft">

@@ -12,8 +12,8 @@ export const EFFECTS = {
   step_up_required: 'Stronger sign-in needed',
   error: 'Could not be decided',
   refused: 'Refused before policy',
-  event: 'Event',
-  looked: 'Operator looked',
+  event: 'Other events',
+  looked: 'Operators looking',
 } as const
 export type Effect = keyof typeof EFFECTS
 export const isEffect = (text: string): text is Effect => Object.hasOwn(EFFECTS, text)
@@ -40,9 +40,17 @@ export type Told = {
   readonly sentence: string
   /** Of /problems/<code>; null: there is none. */
   readonly problem: ProblemCode | null
+  /** It was allowed, and not carried out. */
+  readonly failed: boolean
   /** '': it is about no call. */
   readonly exchange: string
 }
+type Said = Pick<Told, 'sentence' | 'problem' | 'failed'> & { readonly effect: Effect }
+/** What a record is called in the list. */
+export const labelOf = ({ effect, failed }: Pick<Told, 'effect' | 'failed'>): string =>
+  failed ? 'Allowed, but it failed' : effect === 'event' ? 'Event' : EFFECTS[effect]
+/** Some titles are questions. */
+const ended = (text: string): string => (/[.?!]$/.test(text) ? text : `${text}.`)
 
 export const problemOf = (code: string): ProblemCode | null =>
   Object.hasOwn(CATALOGUE, code) ? (code as ProblemCode) : null
@@ -63,32 +71,29 @@ const whyOf = (fields: Foreign): string => {
     .join('; ')
 }
 
-const decisionTold = ({
-  fields,
-  outcome,
-}: Row): Pick<Told, 'sentence' | 'problem'> & { readonly effect: Effect } => {
+const decisionTold = ({ fields, outcome }: Row): Said => {
   const said = textAt(fields, 'decision', 'effect')
   const effect = isEffect(said) ? said : 'error'
-  const problem = answered(effect, listAt(fields, 'decision', 'reasons'))
+  const fine = { effect, problem: null, failed: false }
   if (effect !== 'allow') {
+    const problem = answered(effect, listAt(fields, 'decision', 'reasons'))
     const why = whyOf(fields)
     const title = problem === null ? EFFECTS[effect] : CATALOGUE[problem].title
-    return { effect, problem, sentence: why === '' ? `${title}.` : `${title}: ${why}.` }
+    return { ...fine, problem, sentence: ended(why === '' ? title : `${title}: ${why}`) }
   }
-  if (outcome === null) return { effect, problem: null, sentence: 'Under way.' }
+  if (outcome === null) return { ...fine, sentence: 'Under way.' }
   const [result, status] = [textAt(outcome, 'result'), textAt(outcome, 'status')]
   const ms = `after ${textAt(outcome, 'duration_ms')} ms`
-  if (result === 'ok')
-    return { effect, problem: null, sentence: `The provider answered ${status} ${ms}.` }
+  if (result === 'ok') return { ...fine, sentence: `The provider answered ${status} ${ms}.` }
   const left = outcome['sent'] === true ? 'It left, and ended' : 'Nothing left'
   const sentence = `${left}: ${titled(result)}${status === '' ? '' : ` (the provider answered ${status})`}, ${ms}.`
-  return { effect, problem: problemOf(result), sentence }
+  return { effect, problem: problemOf(result), failed: true, sentence }
 }
 
 /** Members of an event that say what it was, as far as they are texts. */
 const EVENT: readonly (readonly [string, readonly [string, ...string[]]])[] = [
-  ['by', ['operator']],
-  ['by', ['by', 'id']],
+  ['By', ['operator']],
+  ['By', ['by', 'id']],
   ['what', ['what']],
   ['result', ['result']],
   ['lacks', ['lacks']],
@@ -116,16 +121,15 @@ const effectOf = (event: string): Effect =>
 export const toldOf = (row: Row & { readonly at: number }): Told => {
   const { fields, line, at } = row
   const event = textAt(fields, 'event')
-  const { effect, sentence, problem } =
+  const code = textAt(fields, 'code')
+  const { effect, sentence, problem, failed } =
     event === 'decision'
       ? decisionTold(row)
       : {
           effect: effectOf(event),
-          problem: problemOf(textAt(fields, 'code')),
-          sentence:
-            event === 'refused' && textAt(fields, 'code') !== ''
-              ? `${titled(textAt(fields, 'code'))}.`
-              : eventTold(fields),
+          problem: problemOf(code),
+          failed: false,
+          sentence: event === 'refused' && code !== '' ? ended(titled(code)) : eventTold(fields),
         }
   const method = textAt(fields, 'request', 'method')
   return {
@@ -136,7 +140,8 @@ export const toldOf = (row: Row & { readonly at: number }): Told => {
     tenant: textAt(fields, 'user', 'tenant') || textAt(fields, 'tenant'),
     agent: textAt(fields, 'agent', 'id') || textAt(fields, 'agent'),
     connection: textAt(fields, 'connection'),
-    what: event === 'decision' ? textAt(fields, 'operation', 'id') : event,
+    what: event === 'decision' ? textAt(fields, 'operation', 'id') : code === '' ? event : code,
+    failed,
     request:
       method === ''
         ? ''

@@ -1434,6 +1434,12 @@ export type Store = {
     readonly overdue: (now: number) => Promise<readonly FlowRow[]>
     /** Pending flows of a person. */
     readonly open: (person: Person) => Promise<readonly FlowRow[]>
+    /** The newest `most` pending flows that are not over, of a tenant; null: of all. */
+    readonly waiting: (
+      tenant: string | null,
+      now: number,
+      most: number,
+    ) => Promise<readonly FlowRow[]>
     /** When the newest `most` flows of a person and agent were begun, since then; ms, the newest first. */
     readonly begun: (
       person: Person,

@@ -3,6 +3,7 @@ import type { AgentAbout } from '../config/agents.ts'
 import type { AgentOff } from '../model.ts'
 import type { Agents } from '../vault/agents.ts'
 import { validId } from '../wire/canonical.ts'
+import { createSwitch } from './acts.ts'
 import { by, type Gate, type Operator } from './operator.ts'
 import { agentShape, agentsQuery, tenantQuery } from './operators_schema.ts'
 import { invalid, paged, readQuery, type Rest } from './rest.ts'
@@ -19,6 +20,7 @@ export const addAgentRoutes = (
   gate: Gate,
   { agents, onEvent }: AgentApiDeps,
 ): void => {
+  const turn = createSwitch({ agents, onEvent })
   /** Whose calls an operator switches: everybody's, or those of the tenants that it serves. */
   const places = async (
     operator: Operator,
@@ -65,23 +67,7 @@ export const addAgentRoutes = (
     const id = c.req.param('id') ?? ''
     if (!validId(id)) throw invalid('id: is longer than 256 bytes or has control characters')
     // Also one that nobody has a row for: it may act all the same.
-    const all = await places(operator, tenant)
-    // It is off everywhere before anything is recorded: evidence that fails must not leave it on at one place.
-    const done = await Promise.allSettled(
-      all.map(async (place) => agents.disable(id, place, 'operator')),
-    )
-    const told = await Promise.allSettled(
-      all.flatMap((place, i) => {
-        const off = done[i]
-        if (off?.status !== 'fulfilled') return []
-        // Whoever repeats it may do so because the first time was not recorded.
-        const repeated = off.value ? {} : { repeated: true }
-        return [
-          onEvent('agent.disabled', { ...by(operator), agent: { id }, tenant: place, ...repeated }),
-        ]
-      }),
-    )
-    for (const each of [...done, ...told]) if (each.status === 'rejected') throw each.reason
+    await turn.disable(operator, id, await places(operator, tenant))
     return c.json(await answer(operator, id))
   })
 
@@ -89,13 +75,7 @@ export const addAgentRoutes = (
     const operator = await gate.enter(c, 'revoke')
     const { tenant } = readQuery(c, tenantQuery)
     const id = c.req.param('id') ?? ''
-    const off = await agents.list()
-    for (const place of await places(operator, tenant)) {
-      if (!off.some((each) => each.agent === id && each.tenant === place)) continue
-      // Nothing of it runs again before that is on record.
-      await onEvent('agent.enabled', { ...by(operator), agent: { id }, tenant: place })
-      await agents.enable(id, place, 'operator')
-    }
+    await turn.enable(operator, id, await places(operator, tenant))
     return c.json(await answer(operator, id))
   })
 }

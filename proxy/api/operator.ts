@@ -147,10 +147,27 @@ export const createGate = (deps: {
     }
   }
   /** Only where no other role would do. Nothing is done before it is recorded. */
-  const breakGlass = async (operator: Operator, may: May, c: Context): Promise<void> => {
-    const told = { ...by(operator), lacks: may, method: c.req.method }
+  const breakGlass = async (operator: Operator, may: May, method: string): Promise<void> => {
+    const told = { ...by(operator), lacks: may, method }
     await deps.onEvent('operator.break_glass', told)
     deps.log.warn(told, 'an operator breaks the glass')
+  }
+  const permit = async (
+    operator: Operator,
+    { may, or = may, method }: { readonly may: May; readonly or?: May; readonly method: string },
+  ): Promise<void> => {
+    if (operator.may.includes(may) || operator.may.includes(or)) return
+    const { sso } = operator
+    if (sso?.roles.length === 0)
+      await refuse(
+        operator,
+        'role',
+        'has no role: the table operator_roles has none for its groups',
+      )
+    if (sso?.glass === undefined) return refuse(operator, may, `may not use this: it takes ${may}`)
+    const { shut } = sso.glass
+    if (shut !== null) await refuse(operator, 'break-glass', shut)
+    await breakGlass(operator, may, method)
   }
   return {
     serves,
@@ -160,21 +177,11 @@ export const createGate = (deps: {
      */
     enter: async (c: Context, may: May, or: May = may): Promise<Operator> => {
       const operator = deps.local === true ? LOCAL : await named(c)
-      if (operator.may.includes(may) || operator.may.includes(or)) return operator
-      const { sso } = operator
-      if (sso?.roles.length === 0)
-        await refuse(
-          operator,
-          'role',
-          'has no role: the table operator_roles has none for its groups',
-        )
-      if (sso?.glass === undefined)
-        return refuse(operator, may, `may not use this: it takes ${may}`)
-      const { shut } = sso.glass
-      if (shut !== null) await refuse(operator, 'break-glass', shut)
-      await breakGlass(operator, may, c)
+      await permit(operator, { may, or, method: c.req.method })
       return operator
     },
+    /** The same of somebody who is known already. Throws Problem operator_refused. */
+    permit,
     /** Throws Problem operator_refused when the operator is not for this tenant. */
     mustServe: async (operator: Operator, tenant: string): Promise<void> => {
       if (!serves(operator, tenant)) await refuse(operator, 'tenant', 'does not serve this tenant')

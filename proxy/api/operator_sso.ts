@@ -2,12 +2,12 @@
 import type { JWTPayload } from 'jose'
 import type { Clock, JsonObject } from '../model.ts'
 import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
-import { createSignedTokens } from '../oauth/signed_token.ts'
+import { claimsOf, createSignedTokens } from '../oauth/signed_token.ts'
 import { operatorRoles, type OperatorRole } from '../policy/tables.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
-import type { May, SignedIn } from './operator.ts'
+import type { May, Operator, SignedIn } from './operator.ts'
 
 /** `break-glass` is not among them: each use of it is judged and recorded by itself. */
 const MAY: Readonly<Record<Exclude<OperatorRole, 'break-glass'>, readonly May[]>> = {
@@ -31,7 +31,8 @@ export type SignInRules = {
   readonly max_age: number
   readonly break_glass: number
 }
-type Said = {
+/** What a token says of its person. */
+export type Said = {
   readonly id: string
   readonly groups: readonly string[]
   /** null: all. */
@@ -40,6 +41,13 @@ type Said = {
   readonly since: number | null
 }
 export type OperatorSignIn = SignedIn & {
+  /**
+   * What a token says, for a session: of the groups those that `operator_roles` names now. Throws as `operator`.
+   * @returns expiresAt ms since the epoch
+   */
+  readonly said: (token: string) => Promise<{ readonly said: Said; readonly expiresAt: number }>
+  /** Who that is at this moment, by the table as it is now. */
+  readonly as: (said: Said) => Operator
   /** What `deputy login` has to know. */
   readonly about: object
 }
@@ -114,6 +122,23 @@ export const createOperatorSignIn = (
     clock,
     read: (payload) => read(payload, rules),
   })
+  const as = (said: Said): Operator => {
+    const roles = operatorRoles(deps.table(), said.groups)
+    const may = new Set([...roles].flatMap((role) => (role === 'break-glass' ? [] : MAY[role])))
+    return {
+      name: `sso:${said.id}`,
+      may: [...may],
+      ...(said.tenants === null ? {} : { tenants: said.tenants }),
+      sso: {
+        id: said.id,
+        realm: rules.realm ?? issuer,
+        roles: [...roles],
+        ...(roles.has('break-glass')
+          ? { glass: { shut: shut(said, rules, clock.now() / 1_000) } }
+          : {}),
+      },
+    }
+  }
   return {
     about: {
       issuer,
@@ -123,23 +148,13 @@ export const createOperatorSignIn = (
       token: audience === undefined ? 'id_token' : 'access_token',
     },
     looksLike: (sent) => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(sent),
-    operator: async (token) => {
-      const person = await tokens.of(token)
-      const roles = operatorRoles(deps.table(), person.groups)
-      const may = new Set([...roles].flatMap((role) => (role === 'break-glass' ? [] : MAY[role])))
-      return {
-        name: `sso:${person.id}`,
-        may: [...may],
-        ...(person.tenants === null ? {} : { tenants: person.tenants }),
-        sso: {
-          id: person.id,
-          realm: rules.realm ?? issuer,
-          roles: [...roles],
-          ...(roles.has('break-glass')
-            ? { glass: { shut: shut(person, rules, clock.now() / 1_000) } }
-            : {}),
-        },
-      }
+    said: async (token) => {
+      const said = await tokens.of(token)
+      const named = said.groups.filter((group) => operatorRoles(deps.table(), [group]).size > 0)
+      const { exp = 0 } = claimsOf(token) ?? {}
+      return { said: { ...said, groups: named }, expiresAt: exp * 1_000 }
     },
+    as,
+    operator: async (token) => as(await tokens.of(token)),
   }
 }

@@ -3,8 +3,9 @@
 import type { Hono } from 'hono'
 import type { HeldConnection, Operation, Person, Vault } from '../model.ts'
 import type { Flows } from '../consent/flow.ts'
-import type { Revocation, Revoker } from '../tokens/revoke.ts'
+import type { Revoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
+import { createActs, type Ended } from './acts.ts'
 import { addApprovalRoutes, type ApprovalApiDeps } from './approvals.ts'
 import { addAgentRoutes, type AgentApiDeps } from './agents.ts'
 import { openApi } from './openapi.ts'
@@ -21,7 +22,7 @@ import {
 import type { OperatorSignIn } from './operator_sso.ts'
 import * as shapes from './operators_schema.ts'
 import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
-import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
+import { addRunRoutes, type RunApiDeps } from './runs.ts'
 import { addStandingRoutes, type StandingApiDeps } from './standings.ts'
 
 export type OperatorsDeps = RestDeps &
@@ -75,10 +76,7 @@ export type OperatorsDeps = RestDeps &
     readonly arrived: (flowId: string, person: Person) => Promise<string | null>
   }
 
-const resultShape = (
-  of: Omit<Revocation, 'result'>,
-  result: Revocation['result'] | 'grant_removed',
-): object => ({
+const resultShape = ({ result, ...of }: Ended): object => ({
   id: of.credential,
   connection_id: of.connection,
   provider: of.provider,
@@ -102,72 +100,29 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     await next()
   })
 
-  const record = async (
-    operator: Operator,
-    of: Omit<Revocation, 'result'>,
-    agent: string | null,
-    result: string,
-  ): Promise<void> => {
-    const { connection } = of
-    const which = agent === null ? { connection } : { connection, agent }
-    await deps.standing.endAll(of.person, which, { ...by(operator), by: 'disconnected' })
-    return onEvent('connection.revoked', {
-      ...by(operator),
-      user: of.person,
-      ...(agent === null ? {} : { agent: { id: agent } }),
-      connection: of.connection,
-      provider: of.provider,
-      credential: of.credential,
-      result,
-    })
-  }
+  const acts = createActs(deps)
   const revoke = async (
     operator: Operator,
     list: readonly HeldConnection[],
-    agent: string | null = null,
-  ): Promise<readonly object[]> => {
-    const done = await deps.revoker.these(list, (each) =>
-      record(operator, each, agent, each.result),
-    )
-    return done.map((each) => resultShape(each, each.result))
-  }
+  ): Promise<readonly object[]> => (await acts.revoke(operator, list)).map(resultShape)
 
   /** Everything of a person, or of one agent of theirs: runs, links under way, grants. */
   const endAll = async (
     operator: Operator,
     person: Person,
     agent: string | null,
-  ): Promise<object & { readonly results: readonly object[] }> => {
-    const { tenant, realm, id } = person
-    const live = (
-      await runs.list({ tenant, realm, user: id, ...(agent === null ? {} : { agent }) })
-    ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
-    for (const run of live)
-      if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator, run))
-    const how = { ...by(operator), by: 'operator' } as const
-    const standings = await deps.standing.endAll(person, agent === null ? {} : { agent }, how)
-    const whole: HeldConnection[] = []
-    const kept: object[] = []
-    for (const held of await vault.list({ tenant, realm, id })) {
-      if (agent === null || held.agents.every((grant) => grant.agent === agent)) whole.push(held)
-      // Others were allowed the same account: it stays connected, for them.
-      else if (await vault.disallow(person, agent, held.connection)) {
-        kept.push(resultShape(held, 'grant_removed'))
-        await record(operator, held, agent, 'grant_removed')
-      }
-    }
-    const results = [...kept, ...(await revoke(operator, whole, agent))]
-    const all = {
-      user_id: id,
-      tenant,
-      realm,
+  ): Promise<{ readonly results: readonly object[]; readonly [member: string]: unknown }> => {
+    const done = await acts.endAll(operator, person, agent)
+    return {
+      user_id: person.id,
+      tenant: person.tenant,
+      realm: person.realm,
       agent,
-      results,
-      runs_revoked: live.length,
-      standings_ended: standings,
-      authorizations_ended: await flows.cancel(person, agent),
+      results: done.results.map(resultShape),
+      runs_revoked: done.runs,
+      standings_ended: done.standings,
+      authorizations_ended: done.authorizations,
     }
-    return all
   }
 
   route('GET', '/v1/admin/user_connections', async (c) => {
@@ -198,10 +153,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     if (found === null || !(await gate.sees(operator, found.person.tenant)))
       throw new Problem('not_found', 'no connection has this id')
     const held = await vault.list({ ...found.person, connection: found.connection })
-    const [done] = await deps.revoker.these(
-      held.filter(({ credential }) => credential === id),
-      (each) => record(operator, each, null, each.result),
-    )
+    const mine = held.filter(({ credential }) => credential === id)
+    const [done] = await acts.revoke(operator, mine)
     // The provider's part, for whoever asks; the answer is otherwise the one that existing clients
     // know.
     c.header('deputy-revocation', done?.result ?? 'already_dead')

@@ -5,7 +5,8 @@ import { Problem } from '../problem.ts'
 import type { Runs } from '../vault/runs.ts'
 import { validId } from '../wire/canonical.ts'
 import { inFamily } from '../wire/pattern.ts'
-import { by, namingFor, personNamed, type Gate, type Naming, type Operator } from './operator.ts'
+import { createRunEnd } from './acts.ts'
+import { by, namingFor, personNamed, type Gate, type Naming } from './operator.ts'
 import { runBody, runShape, runsQuery } from './operators_schema.ts'
 import { given, invalid, paged, readBody, readQuery, type Rest } from './rest.ts'
 
@@ -37,6 +38,7 @@ export const addRunRoutes = (
   deps: RunApiDeps,
 ): void => {
   const { runs, onEvent, clock } = deps
+  const revokeRun = createRunEnd({ runs, onEvent })
 
   route('POST', '/v1/admin/runs', async (c) => {
     const operator = await gate.enter(c, 'runs')
@@ -103,24 +105,7 @@ export const addRunRoutes = (
     const [run] = await runs.list({ id: c.req.param('id') ?? '' })
     if (run === undefined || !(await gate.sees(operator, run.tenant)))
       throw new Problem('not_found', 'no run has this id')
-    if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator, run))
+    await revokeRun(operator, run)
     return c.body(null, 204)
   })
 }
-
-/** Fields of the event. */
-export const runRevoked = (
-  operator: Operator,
-  run: {
-    readonly id: string
-    readonly tenant: string
-    readonly realm: string
-    readonly user: string
-    readonly agent: string
-  },
-): object => ({
-  ...by(operator),
-  run: run.id,
-  user: { tenant: run.tenant, realm: run.realm, id: run.user },
-  agent: { id: run.agent },
-})

@@ -30,6 +30,8 @@ export type JournalOptions = {
   readonly about?: string
   /** The key of the configuration that messages name; absent: `audit.sink`. */
   readonly key?: string
+  /** Told of each record once it is written, in order; must not throw. */
+  readonly written?: (lines: readonly Line[]) => void
   /** Told that a file begins anew; what it appends comes after the first line. */
   readonly began?: () => void
 }
@@ -167,6 +169,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
 
   const written = (batch: Batch, next: Chain) => {
     keep(next)
+    options.written?.(batch.lines)
     if (writeFault !== null) log.info({ refused }, 'evidence is written again')
     writeFault = null
     batch.resolve()

@@ -12,6 +12,7 @@ import { createInputs, INPUTS, type Inputs } from '../audit/inputs.ts'
 import { createEvidence } from '../audit/records.ts'
 import { publicKeyOf } from '../config/investigator.ts'
 import { createNames, type Names } from '../audit/names.ts'
+import { createRecent, type Recent } from '../audit/recent.ts'
 import type { Journal, Store } from '../model.ts'
 import { watchClock } from './clock.ts'
 import type { Fetch } from '../net/dial.ts'
@@ -49,6 +50,8 @@ export type Audit = {
   readonly names: Names | null
   /** How far a collector has it, for `/readyz?verbose`; null: none gets it. */
   readonly exported: () => string | null
+  /** What was written lately, for the console. */
+  readonly recent: Recent
   /** An event that nobody waits for. */
   readonly note: (event: string, fields: Readonly<Record<string, unknown>>) => void
 }
@@ -115,6 +118,7 @@ export const openAudit = async (scope: Scope, deps: Deps): Promise<Audit> => {
   const sinks = sinksOf(config.audit, written)
   const exporting = openExport(scope, { metrics, fetch })
   await exporting.look()
+  const recent = createRecent()
   const journal = await openJournal({
     sinks,
     fsync: config.audit.fsync,
@@ -124,6 +128,13 @@ export const openAudit = async (scope: Scope, deps: Deps): Promise<Audit> => {
     ...(spooled(config.audit) ? SPOOLED : rotationOf(config.audit)),
     full: exporting.full,
     waits: exporting.waits,
+    written: (lines) => {
+      try {
+        recent.written(lines)
+      } catch (error) {
+        log.error({ err: error }, 'the console misses records that the evidence has')
+      }
+    },
     log,
   })
   opened(() => journal.close())
@@ -147,7 +158,7 @@ export const openAudit = async (scope: Scope, deps: Deps): Promise<Audit> => {
       .event(event, fields)
       .catch((error: unknown) => log.error({ err: error }, `${event} could not be recorded`))
   exporting.start(note)
-  return { journal: both, evidence, names, note, exported: exporting.detail }
+  return { journal: both, evidence, names, recent, note, exported: exporting.detail }
 }
 
 /** Where it came from and whose it is; `ordered: false`: nothing says whether it is older than another. */

@@ -30,6 +30,7 @@ import { createStandings } from '../vault/standings.ts'
 import { createUsed } from '../vault/used.ts'
 import { createVault } from '../vault/vault.ts'
 import { createWaiting } from '../vault/waiting.ts'
+import type { Check } from '../net/admin.ts'
 import { openAudit, recordPolicy } from './audit.ts'
 import { openTraces } from './export.ts'
 import type { Parts } from './snapshot.ts'
@@ -45,6 +46,9 @@ export type Lasting = Awaited<ReturnType<typeof openLasting>>
 /** All that a configuration's parts are made of. */
 export type Core = Lasting & InForce
 type Ground = Awaited<ReturnType<typeof openGround>>
+
+/** What `/readyz?verbose` says. */
+type Health = { checks: () => Promise<readonly Check[]> }
 
 /** What later parts are told by earlier ones, once they are there. */
 export type Told = {
@@ -311,6 +315,9 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
+  // Until the probes are there nobody could ask.
+  const health: Health = { checks: () => Promise.resolve([]) }
+  const startedAt = scope.clock.now()
   return {
     ...ground,
     ...traffic,
@@ -321,5 +328,7 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     waiting,
     feeds,
     issuerSessions,
+    health,
+    startedAt,
   }
 }

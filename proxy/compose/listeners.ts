@@ -137,7 +137,7 @@ const policyDetail = (policy: PolicySource): string => {
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
-  { followed, exported, journal, store, waiting, metrics, feeds }: Lasting,
+  { followed, exported, journal, store, waiting, metrics, feeds, health }: Lasting,
   {
     phase,
     now,
@@ -163,52 +163,54 @@ export const startProbes = (
     const refused = problem === null ? '' : `; what its files say now is refused: ${problem}`
     return { name: 'config', ok: true, detail: `revision ${n}${refused}` }
   }
+  const checks = async (): Promise<readonly Check[]> => {
+    const { ready, draining } = phase()
+    // What the other checks ask is being closed.
+    if (draining) return [{ name: 'draining', ok: false, detail: 'deputy is shutting down' }]
+    void followed.latest() // looks; what it finds is told by the next probe at the latest
+    const wrong = clock.wrong() !== null
+    const { policy, shadow } = now()
+    return [
+      { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
+      { name: 'draining', ok: true, detail: '' },
+      revision(),
+      {
+        name: 'policy',
+        ok: policy.current() !== null,
+        detail: policyDetail(policy),
+      },
+      // Nothing hangs on it.
+      ...(shadow === null
+        ? []
+        : [
+            {
+              name: 'policy.shadow',
+              ok: true,
+              detail: [shadow.revision() ?? 'none', shadow.problem() ?? []].flat().join('; '),
+            },
+          ]),
+      ...unread(now()),
+      ...certificate(),
+      {
+        name: 'audit',
+        ok: journal.healthy(),
+        detail: [journal.fault() ?? [], exported() ?? []].flat().join('; '),
+      },
+      { name: 'clock', ok: !wrong, detail: wrong ? clockSentence(clock) : '' },
+      await store.check().then(
+        () => ({ name: 'vault', ok: true, detail: '' }),
+        (error: unknown) => ({ name: 'vault', ok: false, detail: messageOf(error) }),
+      ),
+      { name: 'clients', ok: true, detail: await waiting.detail() },
+      // Whoever asks at the act misses nothing while a feed fails.
+      { name: 'feeds', ok: true, detail: feeds.detail() },
+    ]
+  }
+  health.checks = checks
   return startAdmin({
     listen: config.listeners.admin,
     names: config.listeners.names,
-    checks: async () => {
-      const { ready, draining } = phase()
-      // What the other checks ask is being closed.
-      if (draining) return [{ name: 'draining', ok: false, detail: 'deputy is shutting down' }]
-      void followed.latest() // looks; what it finds is told by the next probe at the latest
-      const wrong = clock.wrong() !== null
-      const { policy, shadow } = now()
-      return [
-        { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
-        { name: 'draining', ok: true, detail: '' },
-        revision(),
-        {
-          name: 'policy',
-          ok: policy.current() !== null,
-          detail: policyDetail(policy),
-        },
-        // Nothing hangs on it.
-        ...(shadow === null
-          ? []
-          : [
-              {
-                name: 'policy.shadow',
-                ok: true,
-                detail: [shadow.revision() ?? 'none', shadow.problem() ?? []].flat().join('; '),
-              },
-            ]),
-        ...unread(now()),
-        ...certificate(),
-        {
-          name: 'audit',
-          ok: journal.healthy(),
-          detail: [journal.fault() ?? [], exported() ?? []].flat().join('; '),
-        },
-        { name: 'clock', ok: !wrong, detail: wrong ? clockSentence(clock) : '' },
-        await store.check().then(
-          () => ({ name: 'vault', ok: true, detail: '' }),
-          (error: unknown) => ({ name: 'vault', ok: false, detail: messageOf(error) }),
-        ),
-        { name: 'clients', ok: true, detail: await waiting.detail() },
-        // Whoever asks at the act misses nothing while a feed fails.
-        { name: 'feeds', ok: true, detail: feeds.detail() },
-      ]
-    },
+    checks,
     render: metrics.render,
     log,
   })

@@ -15,7 +15,7 @@ import type { Configured } from './scope.ts'
 import { whenAsked } from './web.ts'
 
 /** Whose pages these are, as the pages take it. */
-const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
+export const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
   brand === undefined
     ? null
     : {

@@ -6,6 +6,7 @@ import { oddities } from '../config/rules.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
 import { clientDocument, createClients, documentUrl } from '../oauth/registration.ts'
 import { clockSentence } from './clock.ts'
+import { createConsolePages } from './console.ts'
 import { createConsent } from './consent.ts'
 import type { Invalidated } from './directories.ts'
 import type { Core, InForce, Lasting } from './core.ts'
@@ -85,12 +86,15 @@ const atConnect =
     path: string,
     {
       pages,
+      console,
       programs,
       pushed,
       signals,
       documents,
     }: {
       readonly pages: RequestListener | null
+      /** For operators; null: they have none. */
+      readonly console: RequestListener | null
       readonly programs: RequestListener
       readonly pushed: RequestListener | null
       readonly signals: RequestListener | null
@@ -105,7 +109,11 @@ const atConnect =
     else if (pushed !== null && /^\/scim\/v2(?:[/?]|$)/.test(req.url ?? '')) pushed(req, res)
     else if (signals !== null && /^\/(?:signals|logout\/backchannel)(?:[/?]|$)/.test(req.url ?? ''))
       signals(req, res)
-    else if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
+    else if (console !== null && /^\/console(?:[/?]|$)/.test(req.url ?? '')) {
+      // As below: a session would begin by a clock that is ahead.
+      if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
+      else console(req, res)
+    } else if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
     // A session that begins by a clock that is ahead would outlive its hour.
     else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
     else pages(req, res)
@@ -244,6 +252,7 @@ export const buildRevision = async (
       said: discovery.said,
       connect: atConnect(scope, path, {
         pages,
+        console: createConsolePages(configured, core, consent, operators),
         programs: operatorsApi(scope, beside),
         pushed: scimApi(configured, core, publicUrl),
         signals: signalsApi(configured, core, publicUrl),

@@ -367,6 +367,7 @@ const operatorsSignIn = z
     realm: text.optional(),
     max_age: some(duration).default(UNITS.h),
     break_glass: some(duration).default(UNITS.h),
+    console: z.boolean().default(true),
     insecure,
   })
   .superRefine(secure((entry) => [entry.issuer]))

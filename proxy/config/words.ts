@@ -695,6 +695,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'operators_sign_in.break_glass': key(
     'For how long after the sign-in the role `break-glass` may be used.',
   ),
+  'operators_sign_in.console': key(
+    'Whether these operators have [the console](console.md) at `/console` of the connect listener.',
+    'false',
+  ),
   'operators_sign_in.insecure': insecure,
   workloads: key(
     "Which agent a call is from, by the calling workload's own token in `identity.agent_header` or by its client certificate; the first row that matches counts. A row has one of `issuer`, `spiffe` and `certificate`.",

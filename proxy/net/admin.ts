@@ -50,7 +50,8 @@ const advice = (error: Error, where: string): string => {
   return `cannot listen on ${where}: ${error.message}`
 }
 
-const within = async <T>(ms: number, work: () => T | Promise<T>): Promise<T> => {
+/** Rejects when it takes longer than `ms`. */
+export const within = async <T>(ms: number, work: () => T | Promise<T>): Promise<T> => {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)

@@ -79,6 +79,8 @@ export type Sheet = {
   readonly tone: Tone
   /** Further elements of the head. */
   readonly head: Html | ''
+  /** What stands above the page, where it is one of many. */
+  readonly nav: Html | ''
 }
 /** `connect.brand`: whose pages these are. */
 export type Brand = {
@@ -92,8 +94,12 @@ export type Brand = {
 export const sheet = (
   title: string,
   body: Html,
-  { tone = 'plain', head = '' }: { readonly tone?: Tone; readonly head?: Html | '' } = {},
-): Sheet => ({ title, body, tone, head })
+  {
+    tone = 'plain',
+    head = '',
+    nav = '',
+  }: { readonly tone?: Tone; readonly head?: Html | ''; readonly nav?: Html | '' } = {},
+): Sheet => ({ title, body, tone, head, nav })
 
 /**
  * @param reference what the evidence or the log calls this matter; null: it has no name there.
@@ -105,7 +111,7 @@ export const render = (
   brand: Brand | null = null,
   reference: string | null = null,
 ): Html => {
-  const { title, body, tone, head } = page(texts)
+  const { title, body, tone, head, nav } = page(texts)
   return html`<!doctype html>
     <html lang="${texts.tag}">
       <head>
@@ -125,6 +131,7 @@ export const render = (
                 ${brand.logo ? html`<img src="/logo" alt="" />` : ''}<span>${brand.name}</span>
               </header>`
         }
+        ${nav}
         <main>
           <h1>${title}</h1>
           ${body}

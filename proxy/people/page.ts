@@ -10,6 +10,7 @@ import { samePerson } from '../wire/canonical.ts'
 import { createSealedCookies } from '../consent/session.ts'
 import type { CookieReader, Session, SessionDeps } from '../consent/session.ts'
 import { textsFor } from './languages/choice.ts'
+import type { Texts } from './languages/en.ts'
 import { LOCAL_TIMES_HASH } from './local_times.ts'
 import { goOnPage } from './consent_pages.ts'
 import { render, type Brand, type Page } from './markup.ts'
@@ -38,7 +39,13 @@ type Told = { readonly what: object; readonly person: Person | null; readonly ex
 export type Frame = ReturnType<typeof createFrame>
 
 export const createFrame = (
-  deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'> & { readonly brand?: Brand | null },
+  deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'> & {
+    readonly brand?: Brand | null
+    /** The one language; absent: the reader's. */
+    readonly texts?: Texts
+    /** Scripts of ours, and what they ask of us; absent: none. */
+    readonly scripts?: boolean
+  },
 ) => {
   const { cookies, open } = createSealedCookies(deps)
   const { origin, pathname } = new URL(deps.publicUrl)
@@ -63,13 +70,17 @@ export const createFrame = (
     page: Page,
     status: ContentfulStatusCode = 200,
   ): Promise<Response> => {
+    const own =
+      deps.scripts === true
+        ? `script-src 'self' ${LOCAL_TIMES_HASH}; connect-src 'self'`
+        : `script-src ${LOCAL_TIMES_HASH}`
     c.header(
       'Content-Security-Policy',
-      `default-src 'none'; script-src ${LOCAL_TIMES_HASH}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
+      `default-src 'none'; ${own}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
     )
-    const texts = textsFor(c)
+    const texts = deps.texts ?? textsFor(c)
     c.header('Content-Language', texts.tag)
-    c.header('Vary', 'Accept-Language', { append: true })
+    if (deps.texts === undefined) c.header('Vary', 'Accept-Language', { append: true })
     const html = await render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c))
     return c.html(placed(html.toString()), status)
   }
@@ -106,7 +117,7 @@ export const createFrame = (
       show(c, goOnPage(name, location)),
 
     /** Bound to this session and this subject; the key is known to the sealed cookie alone. */
-    csrf: (session: Session, subject: string): string =>
+    csrf: (session: Pick<Session, 'key'>, subject: string): string =>
       createHmac('sha256', session.key).update(subject).digest('base64url'),
     same: (given: unknown, expected: string): boolean => {
       const [a, b] = [Buffer.from(typeof given === 'string' ? given : ''), Buffer.from(expected)]
@@ -126,6 +137,9 @@ export const createFrame = (
         (site !== undefined && site !== 'same-origin' && site !== 'none')
       )
     },
+
+    /** A piece of a page, with each address of ours as browsers find it. */
+    placed,
 
     /**
      * On to one of our own pages, whose address says nothing: what it shows is in a sealed cookie,

@@ -40,6 +40,7 @@ export const createFlows = (db: Database, { sql, rows, row, hit }: Asking): Stor
   claim: (hash, confirmHash) => hit(sql.claim, { hash, confirmHash }),
   overdue: (now) => rows(sql.overdue, { now }, flowOf),
   open: async (person) => rows(sql.open, personOf(person), flowOf),
+  waiting: async (tenant, now, most) => rows(sql.waitingFlows, { tenant, now, most }, flowOf),
   begun: async (person, agent, since, most) =>
     rows(sql.begun, { ...personOf(person), agent, since, most }, (raw) => Number(raw['createdAt'])),
   standing: (hash, standing) => hit(sql.shortenAsk, { hash, standing }),

@@ -123,6 +123,7 @@ const flows = () => {
     claim: `UPDATE flows SET confirm_hash = NULL WHERE hash = :hash AND confirm_hash = :confirmHash AND status = 'pending' RETURNING hash`,
     overdue: `${flows} WHERE confirm_until <= :now AND status = 'pending'`,
     open: `${flows} WHERE ${PERSON} AND status = 'pending'`,
+    waitingFlows: `${flows} WHERE status = 'pending' AND expires_at > :now AND tenant = COALESCE(:tenant, tenant) ORDER BY created_at DESC LIMIT :most`,
     begun: `SELECT created_at AS "createdAt" FROM flows WHERE ${PERSON} AND agent = :agent AND created_at > :since AND nonce NOT LIKE 'held:%' ORDER BY created_at DESC LIMIT :most`,
     notices: `UPDATE flows SET notify_at = :until, notices = notices + 1 WHERE hash IN (SELECT hash FROM flows WHERE notify_at <= :now AND status = 'pending' AND expires_at > :now ORDER BY notify_at LIMIT :most) AND notify_at <= :now RETURNING ${select(FLOW)}`,
     shortenAsk: `UPDATE flows SET standing = :standing WHERE hash = :hash AND status = 'pending' RETURNING hash`,

@@ -1,64 +1,35 @@
-// The story of one call.
+// `deputy audit explain`: the story of a call, and where in the files it stands.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { storyOf } from '../../proxy/commands/audit_explain.ts'
-import type { Row } from '../../proxy/audit/query.ts'
-import { decision, outcome } from '../audit/evidence_lines.ts'
+import { auditExplain } from '../../proxy/commands/audit_explain.ts'
+import { decision, evidenceOf, outcome } from '../audit/evidence_lines.ts'
 
-const row = (line: number, event: string, fields: object, end: object | null = null): Row => ({
-  file: 'audit.jsonl',
-  line,
-  fields: { event, time: `T${line}`, ...fields },
-  outcome: end === null ? null : { time: 'T9', ...end },
-})
+const AT = '2026-11-28T10:00:00.000Z'
 
-test('of a call that was allowed', () => {
-  expect(storyOf([row(1, 'decision', decision({ exchange: 'A' }), outcome('A'))])).toEqual([
-    'T1  alice@example.com (realm corp, tenant acme, verified) through agent:triage asked for issues.create (write) at github: POST api.github.com/repos/acme/app/issues.',
-    '  Cut out of what the agent sent: header:authorization.',
-    '  What http said of the person was 0 ms old.',
-    '  Policy r1 allowed it, by row gh-write.',
-    "T9  It left with the person's own token (account alice-gh, generation 4): the provider answered 201, after 12.3 ms (64 bytes in, 812 out).",
-    'Evidence: audit.jsonl:1.',
-  ])
-})
-
-test('of one that was refused, and why', () => {
-  const said = storyOf([
-    row(1, 'decision', decision({ exchange: 'B', effect: 'deny', reasons: ['no_grant'] })),
-  ])
-  expect(said).toContain('  Policy r1 refused it: because of no_grant (no_grant).')
-  expect(said.join('\n')).not.toContain('left')
-})
-
-test('of one that waited, and then never left', () => {
-  const waits = decision({
-    exchange: 'D',
-    effect: 'consent_required',
-    reasons: ['connection_missing'],
-  })
-  const end = outcome('D', {
-    result: 'upstream_timeout',
-    sent: false,
-    status: null,
-    credential: null,
-  })
-  const said = storyOf([
-    row(1, 'decision', waits),
-    row(2, 'decision', decision({ exchange: 'D', n: 2 }), end),
-  ])
-  expect(said).toContain('T2  It waited, and was decided anew.')
-  expect(said.at(-2)).toBe(
-    'T9  Nothing left: upstream_timeout, after 12.3 ms (64 bytes in, 812 out).',
-  )
-  expect(said.at(-1)).toBe('Evidence: audit.jsonl:1, audit.jsonl:2.')
-})
-
-test('of one whose end is elsewhere, and of one that policy never saw', () => {
-  expect(storyOf([row(1, 'decision', decision({ exchange: 'E' }))])).toContain(
-    '  How it ended is not in these files.',
-  )
-  expect(storyOf([row(1, 'refused', { exchange: 'C', code: 'unauthenticated' })])).toEqual([
-    'T1  Refused before policy was asked: unauthenticated.',
-    'Evidence: audit.jsonl:1.',
-  ])
+test('each line of the call is named with its file', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'deputy-explain-'))
+  try {
+    const file = join(dir, 'audit.jsonl')
+    const lines = evidenceOf([
+      [AT, 'decision', decision({ exchange: 'A', effect: 'consent_required' })],
+      [AT, 'decision', decision({ exchange: 'A', n: 2, path: '/a\u001b[2J' })],
+      [AT, 'outcome', outcome('A')],
+    ])
+    writeFileSync(file, `${lines.join('\n')}\n`)
+    const [said, complaints]: [string[], string[]] = [[], []]
+    const code = await auditExplain({
+      exchange: 'A',
+      files: [file],
+      print: (line) => void said.push(line),
+      complain: (line) => void complaints.push(line),
+    })
+    expect([code, complaints]).toEqual([0, []])
+    expect(said.at(-1)).toBe(`Evidence: ${file}:2, ${file}:3.`)
+    expect(said.join('')).not.toContain('\u001b')
+    expect(said).toContain(`${AT}  It waited, and was decided anew.`)
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
 })

@@ -269,6 +269,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'api/operator.ts': ['name', 'bearer', 'bearer.*', 'may.*', 'tenants.*'].map(
     (key) => `operators.*.${key}`,
   ),
+  'compose/console.ts': ['operators_sign_in.console'],
   'api/operator_sso.ts': [
     'issuer',
     'client_id',

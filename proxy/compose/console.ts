@@ -1,0 +1,59 @@
+// The console: for operators who sign in, on the connect listener.
+import type { RequestListener } from 'node:http'
+import type { createOperatorsApi } from '../api/operators.ts'
+import { createActs, createSwitch } from '../api/acts.ts'
+import { createGate } from '../api/operator.ts'
+import { within } from '../net/admin.ts'
+import { createConsoleSignIn } from '../people/console/session.ts'
+import type { Consent } from './consent.ts'
+import type { Core } from './core.ts'
+import { brandOf } from './pages.ts'
+import type { Configured } from './scope.ts'
+import { whenAsked } from './web.ts'
+
+/** As a probe waits. */
+const CHECK_MS = 2_000
+
+/** null: nobody signs in as an operator, or `operators_sign_in.console` is off. */
+export const createConsolePages = (
+  scope: Configured,
+  core: Core,
+  { session, asking }: Pick<Consent, 'session' | 'asking'>,
+  operators: Parameters<typeof createOperatorsApi>[0],
+): RequestListener | null => {
+  const { config, log, opened, begins, clock } = scope
+  const { operators_sign_in: rules, listeners } = config
+  const { signIn } = operators
+  if (rules === undefined || signIn === null || !rules.console || listeners.connect === null)
+    return null
+  const { recent, policy, shadow, health, store } = core
+  const since = core.startedAt
+  begins(() => recent.keep())
+  const shown = {
+    ...operators,
+    session,
+    signIn: createConsoleSignIn(rules, { ...session, fetch: core.fetch, signIn }),
+    gate: createGate({ ...operators, operators: [], signIn: null, mono: clock.mono }),
+    acts: createActs(operators),
+    turn: createSwitch(operators),
+    brand: brandOf(config, core.logo)?.words ?? null,
+    recent,
+    since,
+    flows: store.flows,
+    asks: asking.asks,
+    policy: () => ({
+      revision: policy.current()?.revision ?? null,
+      digest: policy.current()?.digest ?? null,
+      problem: policy.problem(),
+      shadow: shadow === null ? null : { revision: shadow.revision(), problem: shadow.problem() },
+    }),
+    checks: () => within(CHECK_MS, health.checks),
+  }
+  let close = (): void => {}
+  opened(() => close())
+  return whenAsked(log, async () => {
+    const made = (await import('../people/console/app.ts')).createConsole(shown)
+    close = made.close
+    return made.app
+  })
+}

@@ -1,0 +1,342 @@
+// People and what they connected, agents and what they touch, runs, and what waits for somebody.
+import { html } from 'hono/html'
+import type { AgentAbout } from '../../config/agents.ts'
+import type {
+  AgentOff,
+  AskRow,
+  FlowRow,
+  HeldConnection,
+  Person,
+  RunRow,
+  StandingRow,
+} from '../../model.ts'
+import { when, type Html, type Page } from '../markup.ts'
+import { plain } from '../plain.ts'
+import {
+  actButton,
+  consolePage,
+  firstOf,
+  HOME,
+  link,
+  readOnly,
+  seldom,
+  table,
+  type Viewer,
+} from './shell.ts'
+
+export const MOST_LISTED = 200
+
+const personLink = ({ tenant, realm, id }: Person): Html =>
+  html`<a href="${link('person', { tenant, realm, id })}">${plain(id)}</a>
+    <span class="line soft"
+      >${plain(realm)}${tenant === 'default' ? '' : html`, ${plain(tenant)}`}</span
+    >`
+const agentLink = (id: string): Html => html`<a href="${link('agent', { id })}">${plain(id)}</a>`
+const lines = (all: readonly (Html | string)[]): Html =>
+  html`${all.map((one) => html`<span class="line">${one}</span>`)}`
+const ownerOf = (row: {
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+}) => ({
+  tenant: row.tenant,
+  realm: row.realm,
+  id: row.user,
+})
+
+export type PeopleView = {
+  /** What was looked for; '': all. */
+  readonly wanted: string
+  /** Sorted by person. */
+  readonly people: readonly { readonly person: Person; readonly held: readonly HeldConnection[] }[]
+}
+export const peoplePage = (viewer: Viewer, view: PeopleView): Page => {
+  const { shown, more } = firstOf(view.people, MOST_LISTED)
+  return consolePage(
+    viewer,
+    { here: `${HOME}/people`, title: 'People and their connections' },
+    html`<form class="search" method="get" action="${HOME}/people">
+        <label for="user">Whose id has</label>
+        <input id="user" name="user" value="${view.wanted}" maxlength="256" />
+        <button class="quiet">Find</button>
+      </form>
+      ${table(
+        {
+          caption: 'People who connected an account',
+          head: ['Person', 'Connections', 'Agents'],
+          none: 'Nobody has connected an account.',
+        },
+        shown.map(({ person, held }) => [
+          personLink(person),
+          lines(
+            held.map(
+              (one) =>
+                html`${plain(one.connection)}${one.status === 'needs_reauth' ? html` <span class="effect consent_required">Withdrawn at the provider</span>` : ''}`,
+            ),
+          ),
+          lines(
+            [...new Set(held.flatMap((one) => one.agents.map(({ agent }) => agent)))].map(
+              agentLink,
+            ),
+          ),
+        ]),
+      )}
+      ${more}`,
+  )
+}
+
+export type PersonView = {
+  readonly person: Person
+  readonly held: readonly HeldConnection[]
+  readonly runs: readonly RunRow[]
+  readonly standings: readonly StandingRow[]
+  /** ms since the epoch. */
+  readonly now: number
+}
+const standingTable = (viewer: Viewer, rows: readonly StandingRow[]): Html =>
+  table(
+    {
+      caption: 'What workloads may do while they are away',
+      head: ['Workload', 'At', 'Until', ''],
+      none: 'No workload acts while they are away.',
+    },
+    rows.map((row) => [
+      html`${plain(row.workload)} <span class="line soft">${plain(row.agent)}</span>`,
+      plain(row.connection),
+      when(row.expiresAt),
+      viewer.acts.revoke ? actButton(viewer, 'End it', { act: 'standing', id: row.id }) : '',
+    ]),
+  )
+export const personPage = (viewer: Viewer, view: PersonView): Page => {
+  const { person, held } = view
+  const { tenant, realm, id } = person
+  return consolePage(
+    viewer,
+    { here: `${HOME}/people`, title: 'A person' },
+    html`<dl>
+        <div>
+          <dt>Id</dt>
+          <dd>${plain(id)}</dd>
+        </div>
+        <div>
+          <dt>Realm</dt>
+          <dd>${plain(realm)}</dd>
+        </div>
+        <div>
+          <dt>Tenant</dt>
+          <dd>${plain(tenant)}</dd>
+        </div>
+      </dl>
+      ${readOnly(viewer)}
+      ${viewer.acts.revoke ? actButton(viewer, 'Revoke everything', { act: 'person', tenant, realm, id }) : ''}
+      ${table(
+        {
+          caption: 'Connections',
+          head: ['Connection', 'Account', 'Agents', ''],
+          none: 'No account is connected.',
+        },
+        held.map((one) => [
+          html`${plain(one.connection)}${one.status === 'needs_reauth' ? html` <span class="effect consent_required">Withdrawn at the provider</span>` : ''}
+            <span class="line soft">${plain(one.scopes.join(' '))}</span>`,
+          plain(one.account),
+          lines(
+            one.agents.map(
+              ({ agent, lastUsedAt }) =>
+                html`${agentLink(agent)} <span class="soft">last used ${seldom(lastUsedAt)}</span>`,
+            ),
+          ),
+          viewer.acts.revoke
+            ? actButton(viewer, 'Revoke', { act: 'connection', id: one.credential })
+            : '',
+        ]),
+      )}
+      ${runTable(viewer, view.runs, view.now)} ${standingTable(viewer, view.standings)}`,
+  )
+}
+
+const runState = (run: RunRow, now: number): string =>
+  run.revokedAt !== null ? 'Revoked' : run.expiresAt <= now ? 'Over' : 'Runs'
+const runTable = (viewer: Viewer, runs: readonly RunRow[], now: number): Html =>
+  table(
+    {
+      caption: 'Runs',
+      head: ['Run', 'For', 'Agent', 'Until', ''],
+      none: 'There are no runs.',
+    },
+    runs.map((run) => [
+      html`<strong>${runState(run, now)}</strong> <code class="line">${plain(run.id)}</code>
+        <span class="line soft">begun by ${plain(run.createdBy)}</span>`,
+      personLink(ownerOf(run)),
+      html`${agentLink(run.agent)}
+        <span class="line soft">${plain(run.connections.join(', '))}</span>`,
+      when(run.expiresAt),
+      viewer.acts.runs && runState(run, now) === 'Runs'
+        ? actButton(viewer, 'Revoke', { act: 'run', id: run.id })
+        : '',
+    ]),
+  )
+export const runsPage = (viewer: Viewer, runs: readonly RunRow[], now: number): Page => {
+  const { shown, more } = firstOf(runs, MOST_LISTED)
+  return consolePage(
+    viewer,
+    { here: `${HOME}/runs`, title: 'Runs' },
+    html`<p class="soft">Jobs that act for a person while nobody is there.</p>
+      ${readOnly(viewer)} ${runTable(viewer, shown, now)} ${more}`,
+  )
+}
+
+export type AgentRow = {
+  readonly id: string
+  readonly about: AgentAbout | null
+  /** Where it is switched off, as far as this operator sees. */
+  readonly off: readonly AgentOff[]
+  readonly people: number
+  readonly connections: readonly string[]
+}
+const offText = (off: readonly AgentOff[]): Html | string =>
+  off.length === 0
+    ? 'On'
+    : lines(
+        off.map(
+          ({ tenant, by, at }) =>
+            html`<span class="effect deny">Off</span>
+              ${tenant === null ? 'for everybody' : html`for ${plain(tenant)}`}, by its
+              ${by === 'owner' ? 'owner' : 'operators'} since ${when(at)}`,
+        ),
+      )
+const agentName = ({ id, about }: AgentRow): Html =>
+  html`${agentLink(id)}
+  ${about === null ? html`<span class="line soft">not in the list of agents</span>` : about.name === id ? '' : html`<span class="line soft">${plain(about.name)}</span>`}`
+export const agentsPage = (viewer: Viewer, agents: readonly AgentRow[]): Page => {
+  const { shown, more } = firstOf(agents, MOST_LISTED)
+  return consolePage(
+    viewer,
+    { here: `${HOME}/agents`, title: 'Agents and what they touch' },
+    html`${table(
+      {
+        caption: 'Agents that are known, that somebody allowed something, or that are switched off',
+        head: ['Agent', 'State', 'People', 'Connections'],
+        none: 'No agent is known.',
+      },
+      shown.map((agent) => [
+        agentName(agent),
+        offText(agent.off),
+        String(agent.people),
+        plain(agent.connections.join(', ')),
+      ]),
+    )}
+    ${more}`,
+  )
+}
+
+export type AgentView = AgentRow & {
+  readonly grants: readonly {
+    readonly person: Person
+    readonly connection: string
+    readonly scopes: readonly string[]
+    readonly lastUsedAt: number | null
+  }[]
+  /** Is it on at one of the places that this operator switches? */
+  readonly mayDisable: boolean
+  readonly mayEnable: boolean
+}
+export const agentPage = (viewer: Viewer, view: AgentView): Page => {
+  const { shown, more } = firstOf(view.grants, MOST_LISTED)
+  const { about, id } = view
+  const where = viewer.operator.tenants === undefined ? 'everybody' : 'your tenants'
+  return consolePage(
+    viewer,
+    { here: `${HOME}/agents`, title: 'An agent' },
+    html`<dl>
+        <div>
+          <dt>Id</dt>
+          <dd>${plain(id)}</dd>
+        </div>
+        ${
+          about === null
+            ? ''
+            : html`<div>
+                  <dt>Name</dt>
+                  <dd>${plain(about.name)}</dd>
+                </div>
+                ${
+                  about.owner === null
+                    ? ''
+                    : html`<div>
+                        <dt>Owner</dt>
+                        <dd>${plain(about.owner.id)}</dd>
+                      </div>`
+                }`
+        }
+        <div>
+          <dt>State</dt>
+          <dd>${offText(view.off)}</dd>
+        </div>
+      </dl>
+      ${readOnly(viewer)}
+      ${viewer.acts.revoke && view.mayDisable ? actButton(viewer, `Switch off for ${where}`, { act: 'agent-off', id }) : ''}
+      ${viewer.acts.revoke && view.mayEnable ? actButton(viewer, `Switch on for ${where}`, { act: 'agent-on', id }, true) : ''}
+      ${table(
+        {
+          caption: 'What people allowed it',
+          head: ['Person', 'Connection', 'Last used'],
+          none: 'Nobody allows it anything.',
+        },
+        shown.map((one) => [
+          personLink(one.person),
+          html`${plain(one.connection)}
+            <span class="line soft">${plain(one.scopes.join(' '))}</span>`,
+          seldom(one.lastUsedAt),
+        ]),
+      )}
+      ${more}`,
+  )
+}
+
+export type WaitingView = {
+  readonly flows: readonly FlowRow[]
+  /** `id`: its authorization's. */
+  readonly asks: readonly { readonly row: AskRow; readonly id: string }[]
+}
+export const waitingPage = (viewer: Viewer, view: WaitingView): Page =>
+  consolePage(
+    viewer,
+    { here: `${HOME}/waiting`, title: 'What waits for a person' },
+    html`${readOnly(viewer)}
+    ${table(
+      {
+        caption: 'Approvals and stronger sign-ins',
+        head: ['What', 'For', 'Agent', 'Until', ''],
+        none: 'No call waits for an approval.',
+      },
+      view.asks
+        .slice(0, MOST_LISTED)
+        .map(({ row, id }) => [
+          html`${row.kind === 'approval' ? 'Approval' : 'Stronger sign-in'}${row.status === 'given' ? ', given and not used yet' : ''}
+            <span class="line soft"
+              >${plain(row.operations.join(', '))} at ${plain(row.connection)}</span
+            >`,
+          personLink(ownerOf(row)),
+          agentLink(row.agent),
+          when(row.expiresAt),
+          viewer.acts.revoke ? actButton(viewer, 'End the waiting', { act: 'ask', id }) : '',
+        ]),
+    )}
+    ${table(
+      {
+        caption: 'Consents',
+        head: ['Connection', 'From', 'Agent', 'Since', 'Until'],
+        none: 'No consent is under way.',
+      },
+      view.flows
+        .slice(0, MOST_LISTED)
+        .map((flow) => [
+          html`${plain(flow.connection)}
+            <span class="line soft">${plain(flow.scopes.join(' '))}</span>`,
+          personLink(ownerOf(flow)),
+          agentLink(flow.agent),
+          when(flow.createdAt),
+          when(flow.expiresAt),
+        ]),
+    )}`,
+  )

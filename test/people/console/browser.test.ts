@@ -1,0 +1,101 @@
+// The console's pages in a real Chromium: as an accessibility checker sees them, narrow, dark, by keyboard, with hostile
+// texts, and without scripts.
+import { mkdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { haveChromium, startChromium } from '../../support/chromium.ts'
+import { CONSOLE, HOSTILE_CONSOLE, startConsoleGallery } from '../../support/console_gallery.ts'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+/** A folder for pictures of every page; none are taken without it. */
+const PICTURES = process.env['DEPUTY_PICTURES']
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
+
+type Finding = { readonly id: string; readonly nodes: readonly { readonly html: string }[] }
+const axe = async (page: Page): Promise<readonly string[]> => {
+  await page.evaluate(AXE)
+  const { violations } = await page.evaluate<{ violations: readonly Finding[] }>(
+    `axe.run({ runOnly: ${JSON.stringify(RULES)}, resultTypes: ['violations'] })`,
+  )
+  return violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html ?? ''}`)
+}
+const overflow = (page: Page): Promise<number> =>
+  page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
+const listen = (page: Page): readonly string[] => {
+  const said: string[] = []
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') said.push(message.text())
+  })
+  page.on('pageerror', (error) => said.push(error.message))
+  page.on('dialog', (dialog) => void said.push(`dialog ${dialog.message()}`))
+  return said
+}
+
+describe.skipIf(!haveChromium())('in Chromium', () => {
+  let chromium: Browser
+  beforeAll(async () => {
+    chromium = await startChromium()
+    if (PICTURES !== undefined) mkdirSync(PICTURES, { recursive: true })
+  })
+  afterAll(() => chromium?.close())
+
+  test.each(
+    (
+      [
+        ['light', 360],
+        ['dark', 1_280],
+        ['light', 1_280],
+        ['dark', 360],
+      ] as const
+    ).slice(0, PICTURES === undefined ? 2 : 4),
+  )(
+    'every page is clean for axe, fits and obeys its policy: %s, %i px',
+    async (theme, width) => {
+      const gallery = await startConsoleGallery()
+      const context = await chromium.newContext({
+        colorScheme: theme,
+        viewport: { width, height: 800 },
+        locale: 'en',
+      })
+      const page = await context.newPage()
+      const said = listen(page)
+      for (const name of Object.keys(CONSOLE)) {
+        await page.goto(`${gallery.url}/${name}`)
+        expect(await axe(page), name).toEqual([])
+        expect(await overflow(page), `${name} scrolls sideways`).toBe(0)
+        expect(said, name).toEqual([])
+        if (PICTURES !== undefined)
+          await page.screenshot({
+            path: join(PICTURES, `console-${name}-${theme}-${width}.png`),
+            fullPage: true,
+          })
+      }
+      await context.close()
+      gallery.close()
+    },
+    60_000,
+  )
+
+  test('markup, marks and length in every field stay text, and the page fits', async () => {
+    const gallery = await startConsoleGallery(HOSTILE_CONSOLE)
+    const context = await chromium.newContext({ viewport: { width: 360, height: 800 } })
+    const page = await context.newPage()
+    const said = listen(page)
+    for (const name of Object.keys(HOSTILE_CONSOLE)) {
+      const answer = await page.goto(`${gallery.url}/${name}`)
+      const text = (await answer?.text()) ?? ''
+      expect(text, name).not.toMatch(/<img src=x|<script>document/)
+      // What a form sends back is what it was given.
+      const shown = text.replaceAll(/value="[^"]*"/g, '')
+      expect(shown, name).not.toMatch(/[\u202e\u2066\u0007\u001b]/)
+      expect(await page.evaluate('document.querySelectorAll("img[src=x]").length'), name).toBe(0)
+      expect(await page.title(), name).toMatch(/ · deputy$/)
+      expect(await overflow(page), `${name} scrolls sideways`).toBe(0)
+      expect(said, name).toEqual([])
+    }
+    await context.close()
+    gallery.close()
+  }, 60_000)
+})

@@ -1,0 +1,148 @@
+// A whole deputy of two tenants with operators at a real OpenID provider, who use the console as a browser does.
+import { startAuthServer } from './authserver.ts'
+import { createBrowser, type Browser, type Visit } from './browser.ts'
+import { prepareFolder, startDeputy, TABLES, type Fields, type Held } from './deputy.ts'
+import { AUDIENCE, startIssuer } from './issuer.ts'
+import { freePort } from './ports.ts'
+import { startUpstream } from './upstream.ts'
+
+/** Who signs in, with the groups that their tokens name. */
+export const ACCOUNTS = {
+  ada: { groups: ['desk'] },
+  vera: { groups: ['watch'] },
+  otto: { groups: ['books'] },
+  gus: { groups: ['watch', 'glass'] },
+  nobody: { groups: ['others'] },
+  /** Operators of one tenant alone: `tenants` is a claim of theirs. */
+  nina: { groups: ['desk'], tenants: ['north'] },
+  sam: { groups: ['desk'], tenants: ['south'] },
+} as const
+export type Who = keyof typeof ACCOUNTS
+const ROLES = {
+  desk: ['operator'],
+  watch: ['viewer'],
+  books: ['auditor'],
+  glass: ['break-glass'],
+}
+/** Whose tokens must be on no page. */
+export const tokenOf = (tenant: string, user: string): string =>
+  `canary-token-of-${tenant}-${user}-0123456789abcdef`
+export const REFRESH = 'canary-refresh-token-0123456789abcdef'
+const person = (tenant: string, id: string) => ({ tenant, realm: 'corp', id })
+
+export type ConsoleWorld = Awaited<ReturnType<typeof startConsoleWorld>>
+
+/** @param options.byTenant operators serve the tenants of their claim `tenants` */
+export const startConsoleWorld = async (
+  options: {
+    readonly byTenant?: boolean
+    readonly config?: Fields
+    readonly held?: readonly Held[]
+    readonly idTokenS?: number
+    readonly accounts?: Fields
+  } = {},
+) => {
+  const [upstream, issuer, port] = await Promise.all([startUpstream(), startIssuer(), freePort()])
+  const url = `http://127.0.0.1:${port}`
+  const idp = await startAuthServer({
+    clientId: 'deputy-ops',
+    redirectUris: [`${url}/console/callback`],
+    accounts: { ...ACCOUNTS, ...(options.accounts as object) },
+    config: {
+      ttl: { IdToken: options.idTokenS ?? 600, Session: 600, Interaction: 600, Grant: 600 },
+    },
+  })
+  const signIn = {
+    issuer: idp.issuer,
+    client_id: 'deputy-ops',
+    ...(options.byTenant === true ? { tenant: '/tenants' } : {}),
+  }
+  const setup = {
+    upstream: upstream.origin,
+    people: ['north', 'south'].flatMap((tenant) =>
+      ['alice', 'bob'].map((id) => ({
+        ...person(tenant, id),
+        groups: id === 'bob' ? [] : ['staff'],
+        roles: ['operator-run'],
+      })),
+    ),
+    tables: { ...TABLES, operator_roles: ROLES },
+    held:
+      options.held ??
+      ['north', 'south'].map((tenant) => ({
+        person: person(tenant, 'alice'),
+        agent: 'agent-1',
+        token: tokenOf(tenant, 'alice'),
+        refresh: REFRESH,
+      })),
+    config: {
+      listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
+      identity: {
+        trust: 'asserted',
+        issuers: [
+          {
+            issuer: issuer.url,
+            audience: AUDIENCE,
+            realm: 'corp',
+            tenant: '/tenant',
+            tenants: ['north', 'south'],
+          },
+        ],
+      },
+      connect: {
+        url,
+        sign_in: { issuer: issuer.url, client_id: 'pages', tenant: '/tenant', realm: 'corp' },
+      },
+      operators_sign_in: signIn,
+      ...options.config,
+    },
+  }
+  const dir = await prepareFolder(setup)
+  for (const tenant of ['north', 'south'])
+    upstream.people.set(tokenOf(tenant, 'alice'), `${tenant} alice`)
+  const deputy = await startDeputy(setup, dir)
+
+  /** Signs in, and goes on to where the browser wanted to go. */
+  const enter = async (
+    who: Who | string,
+    path = '/console',
+  ): Promise<readonly [Browser, Visit]> => {
+    const browser = createBrowser()
+    const asked = await browser.open(`${url}${path}`, (next) => next.origin === idp.issuer)
+    if (!asked.url.startsWith(idp.issuer)) throw new Error(`no sign-in: ${asked.status}`)
+    const back = await idp.consent(asked.url, who)
+    return [browser, await browser.open(back)]
+  }
+  return {
+    url,
+    idp,
+    deputy,
+    upstream,
+    enter,
+    /** One call of an agent for a person. @returns its status */
+    call: async (tenant: string, user: string, path = '/api.acme.test/items'): Promise<number> => {
+      const tag = await issuer.sign({ sub: user, tenant, act: { sub: 'agent-1' } })
+      const answer = await fetch(`${deputy.agent}${path}`, { headers: { 'deputy-user': tag } })
+      await answer.text()
+      return answer.status
+    },
+    /** The page, as one form of it is sent. @param which words of the form's button */
+    press: async (
+      browser: Browser,
+      page: Visit,
+      which: string,
+      fields: Readonly<Record<string, string>> = {},
+    ): Promise<Visit> => {
+      const forms = page.text.match(/<form\b[\s\S]*?<\/form>/g) ?? []
+      const form = forms.find((one) => one.includes(which))
+      if (form === undefined) throw new Error(`no form says ${which}: ${page.text}`)
+      return browser.submit({ ...page, text: form }, fields)
+    },
+    close: async (): Promise<void> => {
+      await deputy.close()
+      issuer.close()
+      await idp.close()
+      await upstream.close()
+    },
+  }
+}

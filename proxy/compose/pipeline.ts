@@ -186,11 +186,14 @@ const planningOf =
     })
 
 /** The policy in force, with `policy.shadow` beside it for calls that would leave. */
-const besideShadow = ({ metrics, note }: Core) => {
+const besideShadow = ({ metrics, note, differences }: Core) => {
   const told: ShadowTold = {
     counted: metrics.shadow,
-    differed: ({ part, ...what }) =>
-      note('policy.shadow', part === null ? what : { ...what, part }),
+    differed: (differed, call) => {
+      const { part, ...what } = differed
+      note('policy.shadow', part === null ? what : { ...what, part })
+      differences.note(differed, call)
+    },
   }
   return ({ policy, shadow }: Pick<Later, 'policy' | 'shadow'>): PolicyEngine | null => {
     const engine = policy.current()

@@ -332,6 +332,12 @@ export const CATALOGUE = {
     'http_response_incomplete',
     'Ask for less in one call.',
   ),
+  partly_done: row(
+    409,
+    'The tool stopped after it had done something',
+    'http_request_denied',
+    'Do not call the tool again: it would do again what done lists. Read what stopped it, and go on from there.',
+  ),
   configuration_changed: again(
     1,
     row(

@@ -7,6 +7,7 @@ import type { Connection, Json, JsonObject, Principal } from '../model.ts'
 import { Problem, sentence } from '../problem.ts'
 import type { Catalogue, Offer } from '../tools/catalogue.ts'
 import type { Behaviour, Tool } from '../tools/definition.ts'
+import { toldHalted } from '../tools/halted.ts'
 import { resultOf, type Ran } from '../tools/run.ts'
 import { anthropicFormat, openaiFormat, parameterList } from '../tools/schema.ts'
 import type { Seen } from '../tools/visible.ts'
@@ -364,6 +365,13 @@ export const createToolsApi = (deps: ToolsDeps): Hono<Env> => {
         ran.code,
       )
     if (ran.kind === 'done') return answered(true, { value: resultOf(ran) })
+    const halted = toldHalted(ran)
+    if (halted !== null) {
+      const { message, extra } = halted
+      const { status: status_code } = ran
+      const error = { kind: 'TOOL_RUNTIME_FATAL', message, can_retry: false, status_code, extra }
+      return answered(false, { error }, 'partly_done')
+    }
     if (ran.kind === 'failed') return answered(false, { error: fails(ran, offer.tool) })
     if (ran.code === 'policy_denied')
       return answered(false, { error: denied(ran.document) }, ran.code)

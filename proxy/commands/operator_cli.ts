@@ -142,7 +142,9 @@ export const addOperatorCommands = (
     .argument('<id>', 'the id of the person')
     .action(async (user: string, options: Asked & Evidence) =>
       done(
-        await (await folk()).peopleExport({
+        await (
+          await folk()
+        ).peopleExport({
           ...asked(options),
           ...(await found(options)),
           user,
@@ -154,7 +156,9 @@ export const addOperatorCommands = (
     .argument('<name>', 'the tenant')
     .action(async (tenant: string, options: Asked & Evidence) =>
       done(
-        await (await folk()).tenantsExport({
+        await (
+          await folk()
+        ).tenantsExport({
           ...asked(options),
           ...(await found(options)),
           tenant,

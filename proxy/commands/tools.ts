@@ -105,10 +105,14 @@ export const toolsTest = async (
       const headers = new Map([['content-type', 'application/json']])
       return Promise.resolve({ status: 200, headers, body, end: 'whole' })
     }
-    const ran = await runTool(tool, input, send, {
-      answers: 4_194_304,
-      result: of.loaded.config.limits.tool_result,
-    })
+    // No policy is asked, since nothing leaves.
+    const ahead = { rehearse: () => Promise.resolve(null), may: () => Promise.resolve(true) }
+    const ran = await runTool(
+      tool,
+      input,
+      { send, ahead },
+      { answers: 4_194_304, result: of.loaded.config.limits.tool_result },
+    )
     of.print(
       ran.kind === 'done'
         ? `result: ${JSON.stringify(resultOf(ran))}`

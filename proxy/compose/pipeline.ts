@@ -49,6 +49,11 @@ export type Pipeline = {
   readonly within: (via: Via) => ReturnType<typeof createPep>
   /** The same way as far as the decision: nothing leaves, no token is fetched, no call is recorded. */
   readonly planning: (via: Via, planned: (plan: Planned) => void) => ReturnType<typeof createPep>
+  /**
+   * The way of a call that follows later as far as the decision: where that is no, it is refused, recorded and waited for as
+   * the call itself would be. `free`: it might leave now; nothing is recorded then, and nothing has left.
+   */
+  readonly rehearsing: (via: Via, free: () => void) => ReturnType<typeof createPep>
   readonly identify: Identify
   readonly obligations: Obligations
   readonly hooks: Hooks | null
@@ -177,7 +182,10 @@ const planningOf =
     createPep({
       ...stations,
       via,
-      planned,
+      planned: (plan) => {
+        planned(plan)
+        return true
+      },
       vault,
       history: createHistory({ history: store.history, clock: stations.clock, keeps: false }),
       evidence: { ...stations.evidence, refused: () => {} },
@@ -185,12 +193,34 @@ const planningOf =
       observe: () => {},
     })
 
+const rehearsingOf =
+  (stations: PepDeps, obligations: Pick<Obligations, 'able'>, { store }: Pick<Core, 'store'>) =>
+  (via: Via, free: () => void): ReturnType<typeof createPep> =>
+    createPep({
+      ...stations,
+      via,
+      planned: ({ decision }) => {
+        if (decision.effect !== 'allow') return false
+        obligations.able(decision)
+        free()
+        return true
+      },
+      history: createHistory({ history: store.history, clock: stations.clock, keeps: false }),
+      // What might leave is counted when it does.
+      observe: (seen) => {
+        if (seen.code !== null) stations.observe(seen)
+      },
+    })
+
 /** The policy in force, with `policy.shadow` beside it for calls that would leave. */
-const besideShadow = ({ metrics, note }: Core) => {
+const besideShadow = ({ metrics, note, differences }: Core) => {
   const told: ShadowTold = {
     counted: metrics.shadow,
-    differed: ({ part, ...what }) =>
-      note('policy.shadow', part === null ? what : { ...what, part }),
+    differed: (differed, call) => {
+      const { part, ...what } = differed
+      note('policy.shadow', part === null ? what : { ...what, part })
+      differences.note(differed, call)
+    },
   }
   return ({ policy, shadow }: Pick<Later, 'policy' | 'shadow'>): PolicyEngine | null => {
     const engine = policy.current()
@@ -311,10 +341,12 @@ export const createPipeline = (
     observe: (seen) => observe(seen, metrics, log),
     traces: core.traces,
   }
+  const unshadowed: PepDeps = { ...stations, policy: () => later().policy.current() }
   return {
     pep: createPep(stations),
     within: (via) => createPep({ ...stations, via }),
-    planning: planningOf({ ...stations, policy: () => later().policy.current() }, core),
+    planning: planningOf(unshadowed, core),
+    rehearsing: rehearsingOf(unshadowed, obligations, core),
     identify,
     entitlements,
     obligations,

@@ -56,8 +56,11 @@ export type PepDeps = JudgeDeps &
   RecordDeps &
   JobDeps &
   ApprovalDeps & {
-    /** Of calls that are only planned: learns what was decided, and nothing follows from it. */
-    readonly planned?: (plan: Planned) => void
+    /**
+     * Of calls that do not leave: learns what was decided. true: nothing follows from it; false: it is refused as a call
+     * would be, or waits for its person and is decided anew. Throws the Problem that becomes the answer.
+     */
+    readonly planned?: (plan: Planned) => boolean
     readonly snapshot: () => Snapshot
     /** After a wait: throws the Problem of a call whose route the configuration has not any more, or has otherwise. */
     readonly stands: (req: IncomingMessage, route: Route, dedicated: Dedicated | null) => void
@@ -238,8 +241,7 @@ export const createPep = (deps: PepDeps) => {
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(approval.decided(call, who, request, facts)) //        413 503
       request = verdict.request
-      if (deps.planned !== undefined)
-        return deps.planned({ ...verdict, who, route, act: request.act })
+      if (deps.planned?.({ ...verdict, who, route, act: request.act })) return
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {

@@ -110,14 +110,18 @@ export const HELD: Readonly<Record<string, Held>> = {
         'stays under a pseudonym of the database, so that what was remembered of them anywhere stays void',
     },
   },
-  erased_names: nobody('the names in the evidence of people who were erased, of whom no key is left'),
+  erased_names: nobody(
+    'the names in the evidence of people who were erased, of whom no key is left',
+  ),
   ended_sessions: nobody('hashes of sessions at the pages, until these would have ended'),
   disabled_agents: nobody('agents'),
   signals_taken: nobody('hashes of signals'),
   oauth_clients: nobody('clients of deputy itself'),
   pseudonyms: nobody('a key of the database'),
   write_probe: nobody('when it was last written'),
-  events: nobody('what replicas tell each other; whom it concerned is struck out when they are erased'),
+  events: nobody(
+    'what replicas tell each other; whom it concerned is struck out when they are erased',
+  ),
   deputy_schema: nobody('the version of the schema'),
 }
 const PERSONAL = Object.entries(HELD).flatMap(([table, held]) =>

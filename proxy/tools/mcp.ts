@@ -276,7 +276,7 @@ export const createMcp = (deps: McpDeps) => {
       )
     const ran = await deps.run(outerOf(call, waits ? WAIT_S : 0), entry.offer, input)
     // Whose tag has ended on the way hears it as whoever has none.
-    if (ran.kind === 'refused' && ran.status === 401)
+    if (ran.kind === 'refused' && ran.status === 401 && ran.halted === undefined)
       throw new Problem('unauthenticated', detailOf(ran))
     return ranAnswer(to, ran, (until) => deps.states.seal(bound, until))
   }

@@ -6,6 +6,7 @@ import { quoted } from '../wire/json.ts'
 import { textOf, type Entry } from './endpoint.ts'
 import { FAULT, SUPPORTED, type Fault, type Id } from './mcp_message.ts'
 import { jsonOf } from './result.ts'
+import { toldHalted } from './halted.ts'
 import { resultOf, type Ran } from './run.ts'
 import type { Seen } from './visible.ts'
 
@@ -241,6 +242,8 @@ const refusal = (to: Told, refused: Refused, state: (until: number) => string): 
  * @param state of a host that is asked to show a link and repeat the call: what it gives back
  */
 export const ranAnswer = (to: Told, ran: Ran, state: (until: number) => string): Answer => {
+  const halted = ran.kind === 'done' ? null : toldHalted(ran)
+  if (halted !== null) return failed(to, 'partly_done', halted.message, { more: halted.extra })
   switch (ran.kind) {
     case 'done':
       return ran.served === undefined ? done(to, resultOf(ran)) : passed(to, ran, ran.served)

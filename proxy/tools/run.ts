@@ -1,21 +1,44 @@
 // A tool's steps one after another, each sent as the call that it is, and what becomes of the answers. Whatever deputy or
-// the provider refuses ends it: what was done before is done, and the answer says so.
+// the provider refuses ends it. Before anything is done, policy is asked about what is known of the steps that follow; what
+// was done all the same when it ends is done, and the answer says so.
 import { isUtf8 } from 'node:buffer'
 import type { Json, JsonObject } from '../model.ts'
 import type { InnerAnswer } from '../net/inner.ts'
 import { Problem } from '../problem.ts'
 import { atPointer, isObject } from '../wire/json.ts'
 import type { Step, Tool } from './definition.ts'
+import { isAct, itemsOf, requestsAhead } from './ahead.ts'
 import { requestOf, type Request } from './request.ts'
 import { fitted, kept, nextOf } from './result.ts'
 import { checkArguments } from './schema.ts'
-import { filled, Unsendable, type Given } from './template.ts'
+import { Unsendable, type Given } from './template.ts'
 
 /**
  * Sends one request down the way of every call, as its caller. Does not reject for what deputy or the provider answers.
  * @param most bytes of the answer that are wanted
  */
 export type Send = (request: Request, most: number) => Promise<InnerAnswer>
+
+/** What is asked before something is done that further calls are to follow. */
+export type Ahead = {
+  /** The way of this request as far as the decision, its person's answer included; null: it might leave now. */
+  readonly rehearse: (request: Request, most: number) => Promise<InnerAnswer | null>
+  /** Without its arguments: is there anything that policy would let these steps do? */
+  readonly may: (steps: readonly Step[]) => Promise<boolean>
+}
+
+/** What a tool that ended early had changed at the provider. */
+export type Done = {
+  readonly operation: string
+  /** What the provider answered to each, shortened. */
+  readonly answers: readonly Json[]
+}
+/** Where a tool ended that had changed something before: to call it again would change that again. */
+export type Halted = {
+  readonly done: readonly Done[]
+  /** Of the step that it ended at. */
+  readonly operation: string
+}
 
 export type Ran =
   | {
@@ -38,6 +61,8 @@ export type Ran =
       readonly code: string
       readonly document: JsonObject
       readonly headers: ReadonlyMap<string, string>
+      /** Absent: nothing was done. */
+      readonly halted?: Halted
     }
   /** The provider's. */
   | {
@@ -46,6 +71,8 @@ export type Ran =
       readonly message: string
       readonly value: Json
       readonly retryAfter: number | null
+      /** Absent: nothing had been done before. */
+      readonly halted?: Halted
     }
 export type Limits = {
   /** Bytes of what the providers may answer in all. */
@@ -180,24 +207,79 @@ export const argumentsOf = (tool: Tool, input: unknown): ReadonlyMap<string, Jso
 }
 
 /** One that runs: what its steps share. */
-type Running = { readonly tool: Tool; readonly send: Send; left: number }
+type Running = {
+  readonly tool: Tool
+  readonly send: Send
+  readonly ahead: Ahead
+  left: number
+  /** By the step's name. */
+  readonly done: Map<string, { readonly operation: string; readonly answers: Json[] }>
+  readonly rehearsed: Set<Step>
+  /** The step whose call was refused before it was sent. */
+  refused: Step | null
+}
+
+/** Of an answer that is told of what was done, bytes. */
+const TOLD_BYTES = 1_024
 
 const one = async (running: Running, step: Step, given: Given): Promise<Answered | Ended> => {
   const answer = await running.send(requestOf(step, given), running.left)
   running.left = Math.max(0, running.left - answer.body.length)
-  return readAnswer(running.tool, step, answer)
+  const read = readAnswer(running.tool, step, answer)
+  if (!isEnded(read) && isAct(step)) {
+    const { id: operation } = step.operation
+    const before = running.done.get(step.name) ?? { operation, answers: [] }
+    running.done.set(step.name, before)
+    before.answers.push(fitted(read.value, TOLD_BYTES))
+  }
+  return read
+}
+
+/** What would be refused of all that is known to follow; null: nothing, as policy has it now. */
+const refusedAhead = async (running: Running, at: number, given: Given): Promise<Ended | null> => {
+  const { tool, ahead, rehearsed } = running
+  const [step] = tool.steps.slice(at)
+  // Whatever is read may be read again, and the last call is decided when it comes.
+  if (step === undefined || !isAct(step)) return null
+  if (step.each === null && at === tool.steps.length - 1) return null
+  const open: Step[] = []
+  for (const later of tool.steps.slice(step.each === null ? at + 1 : at)) {
+    if (rehearsed.has(later)) continue
+    const requests = requestsAhead(later, given)
+    if (requests === null) open.push(later)
+    else rehearsed.add(later)
+    for (const request of requests ?? []) {
+      const answer = await ahead.rehearse(request, running.left)
+      if (answer === null) continue
+      running.refused = later
+      const read = readAnswer(tool, later, answer)
+      return isEnded(read) && read.kind === 'refused'
+        ? read
+        : failed(502, `it could not be decided whether ${later.operation.id} may follow`)
+    }
+  }
+  if (running.done.size === 0 && open.length > 0 && !(await ahead.may(open)))
+    throw new Problem(
+      'tool_not_found',
+      `policy does not let this person do all that ${tool.name} does, so nothing of it was begun`,
+    )
+  return null
+}
+
+/** With what had been done by then, if anything had. */
+const endedBy = ({ done, refused }: Running, step: Step, ended: Ended): Ended => {
+  const { id: operation } = (refused ?? step).operation
+  return done.size === 0 ? ended : { ...ended, halted: { done: [...done.values()], operation } }
 }
 
 const each = async (
   running: Running,
   step: Step,
-  { of, most }: NonNullable<Step['each']>,
+  list: NonNullable<Step['each']>,
   given: Given,
 ): Promise<Answered | Ended> => {
-  const list = filled(of, given) ?? []
-  if (!Array.isArray(list))
-    return failed(502, 'the provider answered no list where one was expected')
-  const items = (list as readonly Json[]).slice(0, most)
+  const items = itemsOf(list, given)
+  if (items === null) return failed(502, 'the provider answered no list where one was expected')
   const values: Json[] = []
   for (let i = 0; i < items.length; i += AT_ONCE) {
     const some = items.slice(i, i + AT_ONCE)
@@ -212,33 +294,44 @@ const each = async (
 
 /**
  * @param input as it came
- * @throws Problem invalid_arguments before anything is sent
+ * @throws Problem invalid_arguments before anything is sent, or tool_not_found before anything is done
  */
 export const runTool = async (
   tool: Tool,
   input: unknown,
-  send: Send,
+  { send, ahead }: { readonly send: Send; readonly ahead: Ahead },
   limits: Limits,
 ): Promise<Ran> => {
   const args = argumentsOf(tool, input)
   const steps = new Map<string, Json>()
   const links = new Map<string, string>()
   const given: Given = { args, steps, links, item: undefined }
-  const running: Running = { tool, send, left: limits.answers }
+  const running: Running = {
+    tool,
+    send,
+    ahead,
+    left: limits.answers,
+    done: new Map(),
+    rehearsed: new Set(),
+    refused: null,
+  }
   let last: Json = null
-  for (const step of tool.steps) {
+  for (const [i, step] of tool.steps.entries()) {
     let answer: Answered | Ended
     try {
-      answer = await (step.each === null
-        ? one(running, step, given)
-        : each(running, step, step.each, given))
+      answer =
+        (await refusedAhead(running, i, given)) ??
+        (await (step.each === null
+          ? one(running, step, given)
+          : each(running, step, step.each, given)))
     } catch (error) {
       if (!(error instanceof Unsendable)) throw error
       // Nothing was sent yet: the arguments alone are to blame.
       if (steps.size === 0) throw new Problem('invalid_arguments', error.message)
-      return failed(502, `the provider’s answer does not lead on: ${error.message}`)
+      const said = `the provider’s answer does not lead on: ${error.message}`
+      return endedBy(running, step, failed(502, said))
     }
-    if (isEnded(answer)) return answer
+    if (isEnded(answer)) return endedBy(running, step, answer)
     last = answer.value
     steps.set(step.name, last)
     if (answer.link !== null) links.set(step.name, answer.link)

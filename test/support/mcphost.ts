@@ -72,10 +72,13 @@ export const startMcpHouse = async (
     tools = TOOLS,
     operations = [],
     obligations = {},
+    rows = {},
   }: {
     readonly tools?: string
     readonly operations?: readonly Fields[]
     readonly obligations?: Fields
+    /** Further rows of writers, by their names: what stands in them counts, and any path, agent and entitlement. */
+    readonly rows?: Readonly<Record<string, Fields>>
   } = {},
 ): Promise<McpHouse> => {
   const port = await freePort()
@@ -113,11 +116,14 @@ export const startMcpHouse = async (
     tables: {
       ...TABLES,
       group_roles: { writers: ['writer'], readers: ['reader'] },
-      role_grants: { acme: { writer: ['w'], reader: ['r'] } },
+      role_grants: { acme: { writer: ['w', ...Object.keys(rows)], reader: ['r'] } },
       grants: {
         acme: {
           w: row(['read', 'write'], obligations),
           r: row(['read'], obligations),
+          ...Object.fromEntries(
+            Object.entries(rows).map(([name, one]) => [name, { ...row([], {}), ...one }]),
+          ),
         },
       },
       providers: { acme: { hosts: ['api.acme.test'], assets: [], inspect_body: [] } },

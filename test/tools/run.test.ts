@@ -3,9 +3,10 @@ import { expect, test } from 'vitest'
 import type { InnerAnswer } from '../../proxy/net/inner.ts'
 import { Problem } from '../../proxy/problem.ts'
 import type { Request } from '../../proxy/tools/request.ts'
-import { resultOf, runTool } from '../../proxy/tools/run.ts'
+import { resultOf, runTool, type Ahead } from '../../proxy/tools/run.ts'
 import { toolNamed } from './sample.ts'
 
+const FREE: Ahead = { rehearse: () => Promise.resolve(null), may: () => Promise.resolve(true) }
 const LIMITS = { answers: 100_000, result: 1_000 }
 const answer = (
   value: unknown,
@@ -22,14 +23,18 @@ const run = async (
   name: string,
   input: unknown,
   answers: (n: number, request: Request) => InnerAnswer,
+  ahead: Ahead = FREE,
 ) => {
   const sent: Request[] = []
   const ran = await runTool(
     toolNamed(name),
     input,
-    (request) => {
-      sent.push(request)
-      return Promise.resolve(answers(sent.length, request))
+    {
+      send: (request) => {
+        sent.push(request)
+        return Promise.resolve(answers(sent.length, request))
+      },
+      ahead,
     },
     LIMITS,
   )
@@ -151,5 +156,102 @@ test('arguments that cannot be sent are refused before anything is', async () =>
     ['Acme.GetFile', { path: '..' }],
     ['Acme.CreateNote', {}],
   ] as const)
-    await expect(runTool(toolNamed(name), input, none, LIMITS)).rejects.toBeInstanceOf(Problem)
+    await expect(
+      runTool(toolNamed(name), input, { send: none, ahead: FREE }, LIMITS),
+    ).rejects.toBeInstanceOf(Problem)
+})
+
+const no = answer(
+  { code: 'approval_required', url: 'u' },
+  { status: 403 },
+  { 'deputy-answer': 'approval_required' },
+)
+const MOVE = { title: 't', ids: ['a', 'b'], old: 'o' }
+/** Refuses what this fits, and keeps what it was asked. */
+const asking = (refused: RegExp) => {
+  const asked: string[] = []
+  const ahead: Ahead = {
+    rehearse: ({ method, target }) => {
+      asked.push(`${method} ${target}`)
+      return Promise.resolve(refused.test(`${method} ${target}`) ? no : null)
+    },
+    may: (steps) => {
+      asked.push(steps.map(({ operation }) => operation.id).join())
+      return Promise.resolve(true)
+    },
+  }
+  return { asked, ahead }
+}
+test('before something is done, all that is known to follow is asked about, and each but once', async () => {
+  const { asked, ahead } = asking(/^$/)
+  const { ran, sent } = await run('Acme.MoveNotes', MOVE, () => answer({ id: 'n' }), ahead)
+  expect(ran.kind).toBe('done')
+  expect(asked).toEqual([
+    'DELETE /v1/me/notes/o',
+    'notes.upload',
+    'PUT /v1/me/notes/a',
+    'PUT /v1/me/notes/b',
+  ])
+  expect(sent).toHaveLength(4)
+})
+test('what would be refused later is refused before anything is done', async () => {
+  const { ran, sent } = await run('Acme.MoveNotes', MOVE, () => answer({}), asking(/DELETE/).ahead)
+  expect(ran).toMatchObject({ kind: 'refused', code: 'approval_required' })
+  expect(ran).not.toHaveProperty('halted')
+  expect(sent).toEqual([])
+})
+test('arguments that a later step cannot be made of are refused before anything is done', async () => {
+  await expect(
+    run('Acme.MoveNotes', { ...MOVE, old: '../x' }, () => answer({})),
+  ).rejects.toMatchObject({ code: 'invalid_arguments' })
+})
+test('where policy lets nobody do what an answer is still to make, nothing is begun', async () => {
+  const ahead: Ahead = { ...FREE, may: () => Promise.resolve(false) }
+  await expect(run('Acme.MoveNotes', MOVE, () => answer({}), ahead)).rejects.toMatchObject({
+    code: 'tool_not_found',
+  })
+})
+test('one of several elements is refused before the first of them leaves, and what was done before is said', async () => {
+  const { ran, sent } = await run(
+    'Acme.MoveNotes',
+    MOVE,
+    () => answer({ id: 'n' }),
+    asking(/notes.b$/).ahead,
+  )
+  expect(sent).toEqual(['/v1/me/notes'])
+  expect(ran).toMatchObject({
+    kind: 'refused',
+    halted: {
+      operation: 'notes.upload',
+      done: [{ operation: 'notes.create', answers: [{ id: 'n' }] }],
+    },
+  })
+})
+test('what a provider refuses in the middle says what was done, elements of the same step too', async () => {
+  const { ran } = await run('Acme.MoveNotes', MOVE, (_n, { target }) =>
+    target.endsWith('/b') ? answer('no', { status: 409 }) : answer({ id: 'n' }),
+  )
+  expect(ran).toMatchObject({
+    kind: 'failed',
+    status: 409,
+    halted: {
+      operation: 'notes.upload',
+      done: [{ operation: 'notes.create' }, { operation: 'notes.upload', answers: [{ id: 'n' }] }],
+    },
+  })
+})
+test('a way that ends without a word is no yes', async () => {
+  const cut: Ahead = {
+    ...FREE,
+    rehearse: () => Promise.resolve(answer('', { status: 0, end: 'broken' })),
+  }
+  const { ran, sent } = await run('Acme.MoveNotes', MOVE, () => answer({}), cut)
+  expect(ran).toMatchObject({ kind: 'failed', message: expect.stringContaining('notes.delete') })
+  expect(sent).toEqual([])
+})
+test('reads are not asked about before, since reading again does no harm', async () => {
+  const { asked, ahead } = asking(/./)
+  const list = { notes: [{ id: 1 }] }
+  const { ran } = await run('Acme.ListNotes', {}, (n) => answer(n === 1 ? list : {}), ahead)
+  expect([ran.kind, asked]).toEqual(['done', []])
 })

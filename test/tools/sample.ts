@@ -98,6 +98,26 @@ tools:
     result: { keep: { id: /data/boardCreate/id } }
 `
 
+/** One that does several things. */
+const STEPS_YAML = `
+provider: acme
+tools:
+  Acme.MoveNotes:
+    description: Writes a note, uploads others and removes an old one.
+    input:
+      title: { type: string, required: true }
+      ids: { type: array, items: string }
+      old: { type: string }
+    steps:
+      - { operation: notes.create, as: made, path: { who: me }, body: { title: { $arg: title } } }
+      - operation: notes.upload
+        as: sent
+        each: { of: { $arg: ids }, most: 5 }
+        path: { who: me, id: { $item: '' } }
+        body: { of: { $step: made, at: /id } }
+      - { operation: notes.delete, as: gone, path: { who: me, id: { $arg: old } } }
+`
+
 export const read = (
   text: string,
 ): { readonly tools: readonly Tool[]; readonly problems: readonly string[] } => {
@@ -107,7 +127,8 @@ export const read = (
   return { tools, problems }
 }
 export const toolNamed = (name: string): Tool => {
-  const tool = read(TOOLS_YAML).tools.find((one) => one.name === name)
+  const tools = [TOOLS_YAML, STEPS_YAML].flatMap((text) => read(text).tools)
+  const tool = tools.find((one) => one.name === name)
   if (tool === undefined) throw new Error(`no tool ${name}`)
   return tool
 }

@@ -4,7 +4,9 @@ import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Connection, Principal, Via } from '../../model.ts'
 import { innerExchange } from '../../net/inner.ts'
 import type { Catalogue, Offer } from '../../tools/catalogue.ts'
-import type { Ran, Send } from '../../tools/run.ts'
+import type { Ahead, Ran, Send } from '../../tools/run.ts'
+import type { Request } from '../../tools/request.ts'
+import type { InnerAnswer } from '../../net/inner.ts'
 import type { Seen, Visible } from '../../tools/visible.ts'
 import type { Consent } from '../consent.ts'
 import type { Core } from '../core.ts'
@@ -120,7 +122,7 @@ export const hostsOf =
 export const createTools = (
   scope: Configured,
   core: Core,
-  { within, entitlements, decide }: Pipeline,
+  { within, rehearsing, entitlements, decide }: Pipeline,
 ): Tools => {
   const { config, clock } = scope
   const { connections, hold, policy, vault, newId, metrics } = core
@@ -162,7 +164,7 @@ export const createTools = (
   })
   const callerOf = (outer: Outer, offer: Offer) => ({
     who: outer.who,
-    send: sendOf(outer, offer),
+    send: sendingOf(outer, offer).send,
     look: () => vault.look(outer.who.person, offer.connection.name, outer.who.agent),
   })
   const described: Tools['described'] = async (outer, all) => {
@@ -190,10 +192,11 @@ export const createTools = (
     )
     return all.map(({ offer }) => told.get(offer.tool) ?? offer)
   }
-  const sendOf = (
+  /** How a tool's requests go: for this caller, at this connection. */
+  const sendingOf = (
     { req: outer, who, named, via, signal, wait }: Outer,
     { connection }: Offer,
-  ): Send => {
+  ): Pick<Ahead, 'rehearse'> & { readonly send: Send } => {
     const headers = passed(outer.rawHeaders, own, wait === undefined)
     // One budget for all steps, however many of them need their person.
     const budget = wait === undefined ? hold.budget(outer, who) : wait * 1_000
@@ -203,9 +206,9 @@ export const createTools = (
       silent ? [] : ['prefer', `wait=${Math.max(0, Math.floor((until - clock.mono()) / 1_000))}`]
     // Its bytes as latin1, as they would come in a header.
     if (named !== null) headers.push(tag, Buffer.from(named).toString('latin1'))
-    return async (request, most) => {
+    const exchange = async (request: Request, most: number) => {
       const host = request.host ?? (await hostOf(who, connection))
-      const { req, res, answer, leave } = innerExchange(
+      const made = innerExchange(
         {
           method: request.method,
           url: `/${connection.name}@${host}${request.target}`,
@@ -221,11 +224,32 @@ export const createTools = (
         outer.socket,
         most,
       )
+      const { leave } = made
       if (signal.aborted) leave()
       signal.addEventListener('abort', leave, { once: true })
-      const end = metrics.begin(request.method)
-      void doors[via](req, res, newId(), null).then(end)
-      return answer.finally(() => signal.removeEventListener('abort', leave))
+      return {
+        ...made,
+        heard: (): Promise<InnerAnswer> =>
+          made.answer.finally(() => signal.removeEventListener('abort', leave)),
+      }
+    }
+    return {
+      send: async (request, most) => {
+        const { req, res, heard } = await exchange(request, most)
+        const end = metrics.begin(request.method)
+        void doors[via](req, res, newId(), null).then(end)
+        return heard()
+      },
+      rehearse: async (request, most) => {
+        const { req, res, leave, heard } = await exchange(request, most)
+        let free = false
+        await rehearsing(via, () => {
+          free = true
+        })(req, res, newId(), null)
+        leave()
+        const answer = await heard()
+        return free ? null : answer
+      },
     }
   }
   return {
@@ -248,7 +272,15 @@ export const createTools = (
         return run(by, offer, input, { answers, result })
       }
       const { runTool } = await running()
-      return runTool(offer.tool, input, sendOf(outer, offer), { answers, result })
+      const { send, rehearse } = sendingOf(outer, offer)
+      const may: Ahead['may'] = async (steps) => {
+        const [one] = await (
+          await seen()
+        )(outer.who, [{ ...offer, tool: { ...offer.tool, steps } }])
+        return one !== undefined && one.may !== 'no'
+      }
+      const how = { send, ahead: { rehearse, may } }
+      return runTool(offer.tool, input, how, { answers, result })
     },
   }
 }

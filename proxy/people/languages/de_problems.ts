@@ -190,6 +190,10 @@ export const problems: Texts['problems'] = {
     'Ein Hook konnte nicht gefragt werden',
     'Versuchen Sie es später noch einmal. Bleibt es dabei, informieren Sie den Betreiber: Solange wird jeder Aufruf abgelehnt, über den der Hook zu urteilen hat.',
   ),
+  partly_done: row(
+    'Das Werkzeug brach ab, nachdem es schon etwas getan hatte',
+    'Rufen Sie es nicht noch einmal auf: Es täte auch das noch einmal, was unter done steht. Lesen Sie, woran es lag, und fahren Sie dort fort.',
+  ),
   configuration_changed: row(
     'Die Konfiguration hat sich geändert, während der Aufruf wartete',
     'Wiederholen Sie den Aufruf: Es entscheidet, was jetzt gilt.',

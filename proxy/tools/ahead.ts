@@ -1,0 +1,45 @@
+// Before something is done that later calls of the same tool are to follow: which of those are known already, so that
+// policy can be asked about them first. Pure.
+import type { Json } from '../model.ts'
+import type { Step } from './definition.ts'
+import { requestOf, type Request } from './request.ts'
+import { filled, Unsendable, type Given } from './template.ts'
+
+/** Does it change anything at the provider? Whatever else is done twice does no harm. */
+export const isAct = ({ operation }: Step): boolean => operation.access !== 'read'
+
+/** The elements that a step is carried out for; null: the answers before it name no list. */
+export const itemsOf = ({ of, most }: NonNullable<Step['each']>, given: Given) => {
+  const list = filled(of, given) ?? []
+  return Array.isArray(list) ? (list as readonly Json[]).slice(0, most) : null
+}
+
+/**
+ * The requests of a step, as far as arguments and earlier answers make them.
+ * @returns null: an answer that is still to come says what they will be
+ * @throws Unsendable
+ */
+export const requestsAhead = (step: Step, given: Given): readonly Request[] | null => {
+  let open = false
+  const noticing = <T>(all: ReadonlyMap<string, T>): ReadonlyMap<string, T> => {
+    const map = new Map(all)
+    map.get = (name) => {
+      open ||= !given.steps.has(name)
+      return all.get(name)
+    }
+    return map
+  }
+  const known: Given = {
+    ...given,
+    steps: noticing(given.steps),
+    links: noticing(given.links),
+  }
+  try {
+    const items = step.each === null ? [undefined] : itemsOf(step.each, known)
+    const requests = items?.map((item) => requestOf(step, { ...known, item })) ?? null
+    return open ? null : requests
+  } catch (error) {
+    if (error instanceof Unsendable && open) return null
+    throw error
+  }
+}

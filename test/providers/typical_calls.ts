@@ -78,6 +78,8 @@ const google = (pointed: Pointed): Calls => {
   const { gmail, calendar, drive } = googleApis(pointed)
   const { users } = gmail
   const me = { userId: 'me', id: '1' }
+  const mail = 'To: ann@corp.test\r\n\r\nhello'
+  const raw = Buffer.from(mail).toString('base64url')
   const at = { calendarId: 'primary', eventId: '1' }
   const event = { ...at, requestBody: {} }
   const fileId = '1'
@@ -86,8 +88,8 @@ const google = (pointed: Pointed): Calls => {
     () => users.getProfile(me),
     () => users.messages.list(me),
     () => users.messages.get(me),
-    () => users.messages.send({ ...me, requestBody: { raw: 'x' } }),
-    () => users.messages.send({ ...me, media: { mimeType: 'message/rfc822', body: 'x' } }),
+    () => users.messages.send({ ...me, requestBody: { raw } }),
+    () => users.messages.send({ ...me, media: { mimeType: 'message/rfc822', body: mail } }),
     () => users.messages.modify(me),
     () => users.messages.batchModify(me),
     () => users.messages.attachments.get({ ...me, messageId: '1' }),
@@ -143,6 +145,7 @@ const microsoft = (at: Pointed): Calls => {
     '/users/ann@corp.test',
     '/sites/root',
   ]
+  const one = { id: '1', method: 'GET', url: '/me' }
   const posts = [
     '/me/sendMail',
     '/me/messages/1/reply',
@@ -157,7 +160,10 @@ const microsoft = (at: Pointed): Calls => {
   ]
   return [
     ...reads.map((path) => () => graph.api(path).get() as Promise<unknown>),
-    ...posts.map((path) => () => graph.api(path).post({}) as Promise<unknown>),
+    ...posts.map(
+      (path) => () =>
+        graph.api(path).post(path === '/$batch' ? { requests: [one] } : {}) as Promise<unknown>,
+    ),
     () => graph.api('/me/drive/root:/notes.txt:/content').put('hello') as Promise<unknown>,
     () => graph.api('/me/messages/1').patch({ isRead: true }) as Promise<unknown>,
     () => graph.api('/me/events/1').delete() as Promise<unknown>,

@@ -8,6 +8,7 @@ import { configJsonSchema, keysOf, WORDS } from '../proxy/config/words.ts'
 import { CATALOGUE } from '../proxy/problem.ts'
 import { countsTable, rulesTable } from './catalogues/counts.ts'
 import { typicalTable } from './providers/typical.ts'
+import { sdksTable } from './sdks/table.ts'
 import { toolsList } from './tools_list.ts'
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
@@ -148,6 +149,7 @@ const GENERATED = [
   ['docs/catalogues.md', 'catalogues', countsTable],
   ['docs/catalogues.md', 'typical calls', typicalTable],
   ['docs/catalogues.md', 'access', rulesTable],
+  ['docs/sdks.md', 'sdks', sdksTable],
   ['docs/tools-list.md', 'tools', toolsList],
 ] as const
 

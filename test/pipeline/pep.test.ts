@@ -1174,9 +1174,9 @@ describe('a call that is only planned', () => {
       const pep = createPep({
         ...deps,
         planned: ({ decision, act, who, route }) =>
-          void plans.push(
+          plans.push(
             `${decision.effect} ${act.operation.id} ${who.person.id} ${route.connection.name}`,
-          ),
+          ) > 0,
       })
       const server = createServer((req, res) => {
         void pep(req, res, 'call-3', null).finally(() => res.destroy())

@@ -15,8 +15,8 @@ import { reply } from '../support/vendor.ts'
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
 /** `.ci/run` makes both. */
-const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-1/bin/python')
-const GO = process.env['DEPUTY_GOCLIENTS'] ?? cache('goclients-1/clients')
+const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
+const GO = process.env['DEPUTY_GOCLIENTS'] ?? cache('goclients-2/clients')
 
 /** Definitions that do not ship: their clients show one member of their vendor's error shape. */
 const SHAPES: Readonly<Record<string, { readonly host: string; readonly errors: Fields }>> = {

@@ -1,4 +1,5 @@
-// What Go's clients do and say through deputy. Arguments: deputy's origin, then people.
+// What Go's clients do and say through deputy. Arguments: deputy's origin, then people; or `drive` and the origin, for the
+// steps of the table of SDKs (drive.go).
 package main
 
 import (
@@ -55,6 +56,10 @@ func chat(origin, tag string) (any, error) {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "drive" {
+		drive(os.Args[2])
+		return
+	}
 	clients := []struct {
 		name string
 		call func(origin, tag string) (any, error)

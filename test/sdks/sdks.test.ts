@@ -1,0 +1,189 @@
+// The vendors' SDKs, unmodified, as two people each: what docs/sdks.md says of them is what is seen here.
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { backlotMissing } from '../support/backlot.ts'
+import { startProgram } from './child.ts'
+import type { Program } from './child.ts'
+import { BYTES, JAVASCRIPT } from './javascript.ts'
+import { counted, onlyOf, settled } from './measure.ts'
+import type { Ask, Said, Step } from './measure.ts'
+import { ROWS, WHO } from './rows.ts'
+import type { Row } from './rows.ts'
+import { startWorld } from './world.ts'
+import type { Since, World } from './world.ts'
+
+const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
+/** `.ci/run` makes them. */
+const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
+const GO = process.env['DEPUTY_GOCLIENTS'] ?? cache('goclients-2/clients')
+/** Some have an https address of their own, which only HTTPS_PROXY reaches. */
+const FORWARD = ['simple-salesforce', 'google-api-python-client']
+const PROGRAMS: Readonly<Record<string, readonly [string, ...(readonly string[])]>> = {
+  Python: [PYTHON, file('drive.py')],
+  'Python by HTTPS_PROXY': [PYTHON, file('drive.py')],
+  Go: [GO, 'drive'],
+}
+
+/** Empty, or why nothing is tried: said aloud; under DEPUTY_NO_SKIP=1 it throws. */
+const programOf = ({ language, sdk }: Row): string =>
+  FORWARD.includes(sdk) ? `${language} by HTTPS_PROXY` : language
+const missing = (row: Row): string => {
+  const [program = process.execPath] = PROGRAMS[programOf(row)] ?? []
+  if (existsSync(program)) return ''
+  const text = `${program} is missing: .ci/run makes it`
+  if (process.env['DEPUTY_NO_SKIP'] === '1') throw new Error(text)
+  process.stderr.write(`SKIPPED: ${text}\n`)
+  return ` (SKIPPED: ${text})`
+}
+const lacks = backlotMissing()
+const rows = ROWS.filter((row) => missing(row) === '')
+
+const nameOf = (row?: Row): string => `${row?.language}: ${row?.sdk}`
+let world: World
+const programs = new Map<string, Program>()
+beforeAll(async () => {
+  if (lacks !== '') return
+  world = await startWorld()
+  for (const [name, [command, ...args]] of Object.entries(PROGRAMS)) {
+    if (!rows.some((row) => programOf(row) === name)) continue
+    const env = name.endsWith('HTTPS_PROXY') ? world.env : {}
+    programs.set(name, startProgram(command, [...args, world.deputy.agent], env))
+  }
+}, 120_000)
+afterAll(async () => {
+  for (const { close } of programs.values()) await close()
+  await world?.close()
+})
+
+/** In this process, as a program of another language does it. */
+const here: Ask = async (name, step, key) => {
+  const sdk = JAVASCRIPT[name]
+  if (sdk === undefined) throw new Error(`there is no ${name}`)
+  const at = { origin: world.deputy.agent, key }
+  if (step === 'calls') {
+    // What a client makes of so poor an answer does not matter: what was sent is counted where it arrives.
+    for (const call of sdk.calls(at)) await Promise.resolve(call()).catch(() => {})
+    return { value: null }
+  }
+  try {
+    return { value: await sdk[step]?.(at) }
+  } catch (error) {
+    return { told: sdk.told(error as never), error: String(error) }
+  }
+}
+const ask = (row: Row, step: Step, person: string): Promise<Said> => {
+  const program = programs.get(programOf(row))?.ask ?? here
+  return program(row.sdk, step, world.tag(person))
+}
+
+type Facts = Readonly<Partial<Record<Step, { readonly said: Said; readonly since: Since }>>>
+const STEPS = ['who', 'calls', 'pages', 'upload'] as const
+const factsOf = async (row: Row, person: string): Promise<Facts> => {
+  const facts: { [step in Step]?: { said: Said; since: Since } } = {}
+  for (const step of STEPS) {
+    if (step === 'upload' && !row.upload) continue
+    let said: Said = { value: undefined }
+    const since = await settled(world, async () => {
+      said = await ask(row, step, person)
+    })
+    facts[step] = { said, since }
+  }
+  return facts
+}
+const valueOf = (facts: Facts, step: Step): unknown => {
+  const said = facts[step]?.said ?? { value: undefined }
+  return 'value' in said ? said.value : said
+}
+/** Whom the provider says that it serves, and whose every call was that it saw. */
+const actsAs = (row: Row, person: 'alice' | 'bob', facts: Facts): void => {
+  expect(valueOf(facts, 'who')).toBe(WHO[row.who][person === 'alice' ? 0 : 1])
+  for (const each of Object.values(facts)) onlyOf(person, each.since)
+}
+
+describe.skipIf(lacks !== '').each(rows.map((row) => [nameOf(row), row] as const))(
+  `%s${lacks}`,
+  (_name, row) => {
+    const facts: { alice?: Facts; bob?: Facts } = {}
+    test('acts as the person that its tag names, in every call', { timeout: 120_000 }, async () => {
+      for (const person of ['alice', 'bob'] as const) {
+        const seen = await factsOf(row, person)
+        facts[person] = seen
+        actsAs(row, person, seen)
+      }
+    })
+    test('would be found out if its person were swapped', () => {
+      const { alice = {}, bob = {} } = facts
+      expect(() => actsAs(row, 'alice', bob)).toThrow()
+      expect(() => actsAs(row, 'bob', alice)).toThrow()
+      // Each step by itself, not only the one that asks who it is.
+      for (const step of STEPS.filter((each) => bob[each] !== undefined))
+        expect(() => onlyOf('alice', bob[step]?.since ?? { seen: [], evidence: [] })).toThrow()
+    })
+    test('does as much as the table says', () => {
+      for (const seen of Object.values(facts)) {
+        const { calls, unknown } = counted(seen.calls?.since ?? { seen: [], evidence: [] })
+        expect({ calls, unknown }).toEqual({ calls: row.calls, unknown: row.unknown ?? 0 })
+        if (row.pages) expect(valueOf(seen, 'pages')).toEqual(['first', 'second'])
+        if (row.upload) expect(seen.upload?.said).not.toHaveProperty('error')
+        const bodies = seen.upload?.since.seen.map(({ body }) => body) ?? []
+        const whole = [BYTES, Buffer.from(BYTES).toString('base64')]
+        expect(bodies.some((body) => whole.some((bytes) => body.includes(bytes)))).toBe(row.upload)
+      }
+    })
+    test('shows the refusal, and does not repeat it', { timeout: 60_000 }, async () => {
+      let said: Said = { value: 'nothing was thrown' }
+      const since = await settled(world, async () => {
+        said = await ask(row, 'who', 'dave')
+      })
+      expect(counted(since).calls).toBe(1)
+      expect(said).toMatchObject({
+        told: {
+          ...(row.told.code ? { code: 'consent_required' } : {}),
+          ...(row.told.url
+            ? { url: expect.stringContaining(`${world.deputy.connect}/connect/`) }
+            : {}),
+        },
+      })
+    })
+  },
+)
+
+describe.skipIf(lacks !== '')(`what an SDK repeats by itself${lacks}`, () => {
+  const gets = (said: Said): boolean => 'value' in said
+  test('a 429, after as long as it says', { timeout: 120_000 }, async () => {
+    const found = await Promise.all(
+      rows.map(async (row, n) => {
+        const person = `slow-${n}`
+        const url = `${world.deputy.agent}/api.github.com/user`
+        const spend = () => fetch(url, { headers: { 'deputy-user': world.tag(person) } })
+        // The window is spent when a call is refused in it.
+        for (let status = 0; status !== 429;) {
+          const answer = await spend()
+          status = answer.status
+          await answer.arrayBuffer()
+        }
+        return gets(await ask(row, 'who', person))
+      }),
+    )
+    expect(Object.fromEntries(found.map((is, n) => [nameOf(rows[n]), is]))).toEqual(
+      Object.fromEntries(rows.map((row) => [nameOf(row), row.again[429]])),
+    )
+  })
+  test('a 503', { timeout: 120_000 }, async () => {
+    world.since()
+    let refused = 0
+    const look = setInterval(() => {
+      refused += world.since().evidence.filter(({ event }) => event === 'refused').length
+      if (refused >= rows.length) world.erinKnown(true)
+    }, 50)
+    const found = await Promise.all(rows.map((row) => ask(row, 'who', 'erin').then(gets)))
+    clearInterval(look)
+    expect(Object.fromEntries(found.map((is, n) => [nameOf(rows[n]), is]))).toEqual(
+      Object.fromEntries(rows.map((row) => [nameOf(row), row.again[503]])),
+    )
+  })
+})

@@ -224,8 +224,8 @@ export const startForeign = async (
     file: string | undefined,
     run: (file: string) => Promise<Foreign>,
   ) => {
-    if (file === undefined) return void skipped.push(`${name} is not on this machine: not compared`)
     try {
+      if (file === undefined) throw new Error('it is not on this machine')
       proxies.push(await run(file))
     } catch (error) {
       skipped.push(

@@ -1,5 +1,5 @@
 // What is kept of people, given and taken away: the store's rows, and how the evidence names them.
-import { nameOf, OWN, type Names } from '../audit/names.ts'
+import { nameOf, OWN, type Names } from './names.ts'
 import type { Config } from '../config/schema.ts'
 import type { Clock, Person, Store } from '../model.ts'
 import { messageOf, Problem } from '../problem.ts'

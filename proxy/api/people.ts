@@ -29,10 +29,7 @@ export type PeopleApiDeps = Naming & {
     readonly eraseTenant: (
       tenant: string,
     ) => Promise<{ readonly scim: number; readonly agents: number }>
-    readonly whois: (
-      names: readonly string[],
-      ids: readonly string[],
-    ) => Promise<readonly Whose[]>
+    readonly whois: (names: readonly string[], ids: readonly string[]) => Promise<readonly Whose[]>
   }
   /** By the socket of the machine only: whoever opens it could open the ring as well. */
   readonly local?: boolean
@@ -137,7 +134,10 @@ export const addPeopleRoutes = (
     await gate.mustServe(operator, tenant)
     const [one] = await people.all(tenant, null, 1)
     if (one !== undefined)
-      throw new Problem('request_invalid', 'people of this tenant are left: erase each of them first')
+      throw new Problem(
+        'request_invalid',
+        'people of this tenant are left: erase each of them first',
+      )
     const gone = await people.eraseTenant(tenant)
     await onEvent('tenant.erased', { ...by(operator), tenant, ...gone })
     return c.json({ tenant, ...gone })

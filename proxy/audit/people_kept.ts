@@ -47,8 +47,7 @@ export const createPeopleKept = ({ config, store, sealer, names, clock, sessionM
   const keyed = async function* (): AsyncGenerator<{ readonly name: string; person: Person }> {
     for (let after = ''; ;) {
       const rows = await store.personKeys.page(after, PAGE)
-      for (const row of rows)
-        yield { name: (await nameOf(sealer, row)).id, person: row.person }
+      for (const row of rows) yield { name: (await nameOf(sealer, row)).id, person: row.person }
       const last = rows.at(-1)
       if (last === undefined) return
       after = last.id

@@ -177,10 +177,7 @@ export const createEvidence = (deps: {
     return `,"graphql":${json({ type, field: named })}`
   }
   /** What is called by a name that the agent chose: a URI may hold anything. */
-  const mcpText = (
-    { method, name }: Pick<McpCall, 'method' | 'name'>,
-    { mask }: Name,
-  ): string => {
+  const mcpText = ({ method, name }: Pick<McpCall, 'method' | 'name'>, { mask }: Name): string => {
     const odd = (text: string): boolean =>
       text.length > LONG || isCredential(text) || (hashed && text.includes('@'))
     const told = (text: string): string => (odd(text) ? mask('mcp', text) : text)
@@ -286,15 +283,16 @@ export const createEvidence = (deps: {
       const { id, person, connection, durationMs, taken = null, hooked = [], outcome } = what
       const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
       const { stripped, dropped, redacted = 0 } = outcome
-      const write = (by: Name | null): Promise<void> => journal.append(
-        'outcome',
-        `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${credential === null || by === null ? 'null' : usedText(credential, connection, by)},` +
-          `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
-          `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}${redactedText(taken, redacted)}${hooked.length > 0 ? `,"hooks":${json(hooked)}` : ''}` +
-          `${stripped.length > 0 ? `,"stripped":${quotedList(stripped)}` : ''}${dropped.length > 0 ? `,"dropped":${quotedList(dropped)}` : ''}`,
-        // It shares the write of the next decision.
-        false,
-      )
+      const write = (by: Name | null): Promise<void> =>
+        journal.append(
+          'outcome',
+          `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${credential === null || by === null ? 'null' : usedText(credential, connection, by)},` +
+            `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
+            `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}${redactedText(taken, redacted)}${hooked.length > 0 ? `,"hooks":${json(hooked)}` : ''}` +
+            `${stripped.length > 0 ? `,"stripped":${quotedList(stripped)}` : ''}${dropped.length > 0 ? `,"dropped":${quotedList(dropped)}` : ''}`,
+          // It shares the write of the next decision.
+          false,
+        )
       const by = credential === null || person === null ? null : teller.known(person)
       const written = by instanceof Promise ? by.then(write) : write(by)
       // Records of one write share its promise.

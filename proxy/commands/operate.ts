@@ -139,7 +139,10 @@ const remote = ({ bearer, url: origin }: { bearer: string; url: string }): Reach
 export type Ask = (method: string, path: string, query?: Params, body?: object) => Promise<Answer>
 
 /** Prints what deputy did, and 1 instead of a stack when it refused. */
-export const carried = async (options: Operate, work: (ask: Ask) => Promise<number>): Promise<number> => {
+export const carried = async (
+  options: Operate,
+  work: (ask: Ask) => Promise<number>,
+): Promise<number> => {
   let reach: Reach | null = null
   try {
     const who = await asker(options)
@@ -170,10 +173,7 @@ const listed = (value: unknown, name: string): readonly unknown[] => {
   return Array.isArray(list) ? list : []
 }
 /** One line a result; 1 when a provider may still accept a token. */
-export const results = (
-  options: Pick<Operate, 'print' | 'complain'>,
-  body: unknown,
-): number => {
+export const results = (options: Pick<Operate, 'print' | 'complain'>, body: unknown): number => {
   const all = listed(body, 'results')
   for (const each of all)
     options.print(
@@ -353,7 +353,9 @@ export const peopleErase = (
     const code = results(options, body)
     const erased = member(body, 'erased')
     if (member(body, 'known') === false) {
-      options.complain('nothing is kept of this person: they were erased before, or check the id, --realm and --tenant')
+      options.complain(
+        'nothing is kept of this person: they were erased before, or check the id, --realm and --tenant',
+      )
       return 1
     }
     const left = Number(member(body, 'left') ?? 0)

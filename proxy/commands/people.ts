@@ -67,7 +67,9 @@ const told = (options: Operate, { found, unread, lines }: Counts & { found: numb
     options.complain(`${unread} lines are no evidence of deputy: deputy audit verify says which`)
 }
 const anything = (kept: unknown): boolean =>
-  typeof kept === 'object' && kept !== null && Object.keys(kept).some((at) => at !== 'person_epochs')
+  typeof kept === 'object' &&
+  kept !== null &&
+  Object.keys(kept).some((at) => at !== 'person_epochs')
 
 /** @returns exit code: 0; 1 nothing is kept of the person, or something could not be read */
 export const peopleExport = (options: Operate & Person & Evidence): Promise<number> =>
@@ -80,7 +82,9 @@ export const peopleExport = (options: Operate & Person & Evidence): Promise<numb
     const person = { tenant: place, realm: of, id: user }
     const names = member(body, 'names')
     const known = Array.isArray(names) ? names.map(String) : []
-    print(`{"version":1,"person":${json(person)},"exported_at":${json(member(body, 'exported_at'))},`)
+    print(
+      `{"version":1,"person":${json(person)},"exported_at":${json(member(body, 'exported_at'))},`,
+    )
     print(`"kept":${json(member(body, 'kept'))},`)
     print(`"names":${json(known)},`)
     const filter = { names: known, said: true, tenant: place, realm: of }

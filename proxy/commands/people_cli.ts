@@ -58,7 +58,9 @@ export const addPeopleCommands = (
     .argument('<id>', 'the id of the person')
     .action(async (user: string, options: Asked & Evidence) =>
       done(
-        await (await folk()).peopleExport({
+        await (
+          await folk()
+        ).peopleExport({
           ...asked(options),
           ...(await found(options)),
           user,
@@ -70,7 +72,9 @@ export const addPeopleCommands = (
     .argument('<name>', 'the tenant')
     .action(async (tenant: string, options: Asked & Evidence) =>
       done(
-        await (await folk()).tenantsExport({
+        await (
+          await folk()
+        ).tenantsExport({
           ...asked(options),
           ...(await found(options)),
           tenant,

@@ -273,7 +273,8 @@ export const vaultRestore = ({
         let replayed: Replayed | null = null
         try {
           if (without) await store.copied.void(now + SESSION_MS)
-          else replayed = await replayRevocations(store, files, now, {
+          else
+            replayed = await replayRevocations(store, files, now, {
               strict: true,
               sealer: createSealer(ring),
             })

@@ -32,7 +32,11 @@ const rotationOf = ({ rotate, retention }: Config['audit']) =>
 const SLACK_MS = 3 * DAY_MS
 /** How long after its last line a name is in no evidence that is kept here, ms; null: some is kept for ever. */
 export const lastEvidence = (audit: Config['audit']): number | null => {
-  const { rotate, retentionMs } = { rotate: undefined, retentionMs: undefined, ...rotationOf(audit) }
+  const { rotate, retentionMs } = {
+    rotate: undefined,
+    retentionMs: undefined,
+    ...rotationOf(audit),
+  }
   return rotate === undefined || retentionMs === undefined
     ? null
     : retentionMs + rotate.everyMs + SLACK_MS
@@ -89,7 +93,10 @@ const openInputs = async (
 }
 
 /** null: people are named by their ids. */
-const namesOf = ({ config, clock, opened }: Scope, { store, sealer, newId }: Deps): Names | null => {
+const namesOf = (
+  { config, clock, opened }: Scope,
+  { store, sealer, newId }: Deps,
+): Names | null => {
   if (config.audit.user_ids !== 'hashed') return null
   const names = createNames({ store, sealer, clock, newId, randomBytes })
   opened(() => names.close())

@@ -3,15 +3,7 @@ import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { Config } from '../config/schema.ts'
 import { createScimDirectory, isActive, personIn } from '../directory/scim.ts'
-import type {
-  Clock,
-  Person,
-  ScimRealm,
-  ScimRow,
-  ScimUser,
-  SourceName,
-  Store,
-} from '../model.ts'
+import type { Clock, Person, ScimRealm, ScimRow, ScimUser, SourceName, Store } from '../model.ts'
 import type { Core } from './core.ts'
 import type { Directories, Invalidated } from './directories.ts'
 import type { Scope } from './scope.ts'

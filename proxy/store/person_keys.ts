@@ -27,8 +27,7 @@ export const createPersonKeys = (
   },
   used: async (id, at) => void (await db.query([sql.personKeyUsed, { id, at }])),
   page: (after, most) => rows(sql.personKeys, { after, most }, rowOf),
-  erasedAt: async (hash) =>
-    row(sql.erasedName, { hash }, (raw) => Number(raw['at'])),
+  erasedAt: async (hash) => row(sql.erasedName, { hash }, (raw) => Number(raw['at'])),
   sweep: async (before) => {
     const keys = await db.query([sql.sweepPersonKeys, { before }])
     const names = await db.query([sql.sweepErasedNames, { before }])

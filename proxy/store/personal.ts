@@ -110,7 +110,9 @@ export const HELD: Readonly<Record<string, Held>> = {
         'stays under a pseudonym of the database, so that what was remembered of them anywhere stays void',
     },
   },
-  erased_names: nobody('the names in the evidence of people who were erased, of whom no key is left'),
+  erased_names: nobody(
+    'the names in the evidence of people who were erased, of whom no key is left',
+  ),
   ended_sessions: nobody(
     'hashes of sessions at the pages, and pseudonyms of those whose sessions all ended, until they would have',
   ),
@@ -119,7 +121,9 @@ export const HELD: Readonly<Record<string, Held>> = {
   oauth_clients: nobody('clients of deputy itself'),
   pseudonyms: nobody('a key of the database'),
   write_probe: nobody('when it was last written'),
-  events: nobody('what replicas tell each other; whom it concerned is struck out when they are erased'),
+  events: nobody(
+    'what replicas tell each other; whom it concerned is struck out when they are erased',
+  ),
   deputy_schema: nobody('the version of the schema'),
 }
 const PERSONAL = Object.entries(HELD).flatMap(([table, held]) =>
@@ -191,7 +195,10 @@ export const createPersonal = (
       const answers = answersOf(id, await db.query([sql.answeredAsks, { tenant, realm }]))
       return answers.length === 0 ? found : { ...found, answers }
     },
-    erase: async (person, { scim = 'userName', name = null, at = 0, sessionsUntil = null } = {}) => {
+    erase: async (
+      person,
+      { scim = 'userName', name = null, at = 0, sessionsUntil = null } = {},
+    ) => {
       const whose = await whoseOf(person, scim)
       const { tenant, realm, id } = person
       await db.transact(function* (tell): Work<void> {

@@ -119,7 +119,10 @@ describe.each(await kinds())('names in the evidence: $name', ({ skip, place, own
       let away = true
       const find: Store['personKeys']['find'] = (person) =>
         away ? Promise.reject(new Error('gone')) : first().personKeys.find(person)
-      const cut = open({ subscribe: first().subscribe, personKeys: { ...first().personKeys, find } })
+      const cut = open({
+        subscribe: first().subscribe,
+        personKeys: { ...first().personKeys, find },
+      })
       replicas.push(cut)
       await expect(cut.of(alice)).rejects.toMatchObject({ code: 'audit_unavailable' })
       await expect(cut.known(alice)).rejects.toMatchObject({ code: 'audit_unavailable' })

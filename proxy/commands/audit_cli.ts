@@ -42,7 +42,7 @@ export const addAuditCommands = (
     if (config === undefined) return { ...filter, user }
     const loaded = await load(config)
     if (loaded === null) return null
-    const { whoseNames } = await import('./people_names.ts')
+    const { whoseNames } = await import('./audit_whois.ts')
     const led = await whoseNames(loaded, [], [user], io.complain)
     return { ...filter, names: [...new Set([user, ...led.map(({ name }) => name)])] }
   }

@@ -7,6 +7,7 @@ import type { Loaded } from '../config/load.ts'
 import type { Log } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createFlows } from '../consent/flow.ts'
+import { SESSION_MS } from '../consent/session.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { ANCHORED } from '../audit/chain.ts'
 import { closeEnds } from '../audit/unfinished.ts'
@@ -14,7 +15,7 @@ import { openJournal, sinksOf } from '../audit/journal.ts'
 import { createOperatorsApi } from '../api/operators.ts'
 import { Problem } from '../problem.ts'
 import { dialOf, ringsOf, systemClock } from '../compose/snapshot.ts'
-import { createPeopleKept } from '../compose/people_kept.ts'
+import { createPeopleKept } from '../audit/people_kept.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
@@ -122,7 +123,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
       agents: { ...agents, about: loaded.agents },
       ...peopleOf(loaded, asked),
-      people: createPeopleKept({ config, store, sealer, names, clock }),
+      people: createPeopleKept({ config, store, sealer, names, clock, sessionMs: SESSION_MS }),
       maxRunMs: config.runs.max,
       permitRun: noRuns,
       replay: (files) => replayRevocations(store, files, clock.now(), { sealer }),

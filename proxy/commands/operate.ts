@@ -67,6 +67,8 @@ export const overSocket = async (socketPath: string): Promise<Reach | null> =>
       }
     : null
 
+/** The options by which each of these commands says whom it asks. */
+export type Asked = { url?: string; tokenFile?: string; config?: string }
 export type Operate = {
   /** Where the operators' API is; absent: this machine's deputy, unless a bearer says otherwise. */
   readonly url?: string | undefined

@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
 import { createIdle } from '../tokens/idle.ts'
-import { confirmArrival } from '../consent/session.ts'
+import { confirmArrival, SESSION_MS } from '../consent/session.ts'
 import { spooled } from '../tokens/pending.ts'
 import { createOperatorSignIn } from '../api/operator_sso.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
@@ -11,7 +11,7 @@ import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
 import { createPermit } from '../consent/permit.ts'
 import { messageOf, Problem } from '../problem.ts'
 import { copyVault, replayRevocations } from './replay.ts'
-import { createPeopleKept } from './people_kept.ts'
+import { createPeopleKept } from '../audit/people_kept.ts'
 import { createPlaces } from '../shares.ts'
 import { rotateKeys } from '../vault/rotate.ts'
 import { clockSentence } from './clock.ts'
@@ -125,7 +125,7 @@ export const operatorsDepsOf = (
     asks: asking.asks,
     maxRunMs: config.runs.max,
     agents: { ...agents, about },
-    people: createPeopleKept({ config, store, sealer, names, clock }),
+    people: createPeopleKept({ config, store, sealer, names, clock, sessionMs: SESSION_MS }),
     permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
       await agents.allowed(agent, person.tenant)
       // What is minted by a wrong clock would end too late by the right one.

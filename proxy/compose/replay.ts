@@ -143,13 +143,12 @@ const revealed = async (
   const hidden = takes.filter((each) => 'person' in each && each.person.id.startsWith(OWN))
   if (hidden.length === 0) return { takes, problems: [] }
   const people = new Map<string, Person>()
-  for (let after = ''; sealer !== undefined;) {
-    const rows = await store.personKeys.page(after, PAGE)
-    for (const row of rows) people.set((await nameOf(sealer, row)).id, row.person)
-    const last = rows.at(-1)
-    if (last === undefined) break
-    after = last.id
-  }
+  if (sealer !== undefined)
+    for (let after: string | null = ''; after !== null;) {
+      const rows = await store.personKeys.page(after, PAGE)
+      for (const row of rows) people.set((await nameOf(sealer, row)).id, row.person)
+      after = rows.at(-1)?.id ?? null
+    }
   const keyed = new Set([...people.values()].map((person) => JSON.stringify(person)))
   const keyless = async (tenant: string, realm: string): Promise<boolean> =>
     (await store.credentials.list({ tenant, realm })).some(

@@ -789,7 +789,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'false',
   ),
   'audit.user_ids': key(
-    'How the evidence names people: `plain`, or `hashed` under a key of the ring.',
+    'How the evidence names people: `plain` by their ids, or `hashed` under a key of each person’s own, which is erased with them.',
     'hashed',
   ),
   'audit.inputs': key(

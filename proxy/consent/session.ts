@@ -172,7 +172,8 @@ export const createSessions = (deps: SessionDeps, by: string) => {
       const session = (await open('session', sealed)) as Session | null
       if (session === null || (session.by ?? by) !== by) return null
       const { key, expiresAt } = session
-      return (await deps.store.sessions.ended(digest(key), expiresAt)) ? null : session
+      const { person } = session
+      return (await deps.store.sessions.ended(digest(key), expiresAt, person)) ? null : session
     },
     end: async ({ key, expiresAt }: Session): Promise<string> => {
       await deps.store.sessions.end(digest(key), expiresAt)

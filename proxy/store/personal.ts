@@ -113,7 +113,9 @@ export const HELD: Readonly<Record<string, Held>> = {
   erased_names: nobody(
     'the names in the evidence of people who were erased, of whom no key is left',
   ),
-  ended_sessions: nobody('hashes of sessions at the pages, until these would have ended'),
+  ended_sessions: nobody(
+    'hashes of sessions at the pages, and pseudonyms of those whose sessions all ended, until they would have',
+  ),
   disabled_agents: nobody('agents'),
   signals_taken: nobody('hashes of signals'),
   oauth_clients: nobody('clients of deputy itself'),
@@ -193,7 +195,10 @@ export const createPersonal = (
       const answers = answersOf(id, await db.query([sql.answeredAsks, { tenant, realm }]))
       return answers.length === 0 ? found : { ...found, answers }
     },
-    erase: async (person, { scim = 'userName', name = null, at = 0 } = {}) => {
+    erase: async (
+      person,
+      { scim = 'userName', name = null, at = 0, sessionsUntil = null } = {},
+    ) => {
       const whose = await whoseOf(person, scim)
       const { tenant, realm, id } = person
       await db.transact(function* (tell): Work<void> {
@@ -207,6 +212,8 @@ export const createPersonal = (
           ]
           pushed ||= table === 'scim_resources' && gone.length > 0
         }
+        if (sessionsUntil !== null)
+          yield [sql.endSessionsOf, { person: whose['person'] ?? '', until: sessionsUntil }]
         if (name !== null) yield [sql.keepErasedName, checked({ hash: name, at })]
         tell('person_key', JSON.stringify([tenant, realm, id]))
         if (pushed) tell('scim', JSON.stringify([tenant, realm, id]))

@@ -150,7 +150,9 @@ const others = (now: string) =>
     agentOn: `DELETE FROM disabled_agents WHERE agent = :agent AND tenant = :tenant AND (by_role = 'owner' OR CAST(:byRole AS TEXT) = 'operator') RETURNING agent`,
     endSession:
       'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
-    endedSession: `SELECT hash FROM ended_sessions WHERE hash = :hash OR (hash = '${ALL}' AND expires_at >= :expiresAt)`,
+    endedSession: `SELECT hash FROM ended_sessions WHERE hash = :hash OR (hash IN ('${ALL}', :person) AND expires_at >= :expiresAt)`,
+    endSessionsOf:
+      'INSERT INTO ended_sessions (hash, expires_at) VALUES (:person, :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at',
     sweepSessions: 'DELETE FROM ended_sessions WHERE expires_at < :before RETURNING hash',
     client: 'SELECT sealed FROM oauth_clients WHERE id = :id',
     keepClient:

@@ -130,7 +130,10 @@ export const createTables = (db: Database): Store => {
     signIns: createSignIns(db, asking),
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
-      ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),
+      ended: async (hash, expiresAt = NEVER, person) => {
+        const whose = person === undefined ? { person: '' } : await hidden(person)
+        return hit(sql.endedSession, { hash, expiresAt, ...whose })
+      },
       sweep: async (before) => (await db.query([sql.sweepSessions, { before }])).length,
     },
     epochs: {

@@ -43,7 +43,7 @@ describe.each(await kinds())('names in the evidence: $name', ({ skip, place, own
 
     test('all replicas give a person one name, however many ask at once; it is at hand afterwards', async () => {
       const all = await Promise.all(
-        Array.from({ length: 40 }, (_, i) => (i % 2 === 0 ? here() : there()).of(alice)),
+        Array.from({ length: 40 }, async (_, i) => (i % 2 === 0 ? here() : there()).of(alice)),
       )
       const ids = new Set(all.map(({ id }) => id))
       expect([...ids]).toEqual([expect.stringMatching(/^hmac2:[\w-]{43}$/)])
@@ -58,7 +58,7 @@ describe.each(await kinds())('names in the evidence: $name', ({ skip, place, own
 
     test('nobody’s name tells another’s, and the same word is another under each key', async () => {
       const names = await Promise.all(
-        [alice, bob, { ...alice, realm: 'x' }, { ...alice, tenant: 'x' }].map((one) =>
+        [alice, bob, { ...alice, realm: 'x' }, { ...alice, tenant: 'x' }].map(async (one) =>
           here().of(one),
         ),
       )

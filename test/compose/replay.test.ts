@@ -1,10 +1,13 @@
 // What is revoked again and what is not, to the moment; on both stores.
+import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createNames } from '../../proxy/audit/names.ts'
 import type { CredentialRow, Store } from '../../proxy/model.ts'
 import { replayRevocations } from '../../proxy/compose/replay.ts'
+import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { kinds } from '../support/postgres.ts'
 
 const row = (user: string, id: string): CredentialRow => ({
@@ -67,6 +70,39 @@ for (const kind of await kinds())
         }
       return store
     }
+
+    test('people whom the evidence hides are told by the keys in the copy; one that nobody has there is said', async () => {
+      const store = await open()
+      const sealer = createSealer(parseKeyRing(newKeyRing(0, randomBytes)))
+      const of = { clock: { now: () => 1 }, newId: randomUUID, randomBytes }
+      const names = createNames({ store, sealer, ...of })
+      try {
+        const { id } = await names.of(person('bob'))
+        const stranger = `hmac2:${'A'.repeat(43)}`
+        const erased = (name: string) => line(6_000, 'person.erased', { user: person(name) })
+        const begin = line(500, 'process.started', { after: [] })
+        const file = evidence(begin, erased(id), erased(stranger))
+        const blind = await replayRevocations(store, [file], 10_000, { strict: true })
+        expect(blind.complaints.join()).toContain(id)
+        expect(await store.credentials.byId('c-bob')).not.toBeNull()
+        // Alice and late have no key: the stranger could be one of them.
+        const seen = await replayRevocations(store, [file], 10_000, { strict: true, sealer })
+        expect(seen.complaints.join()).toContain(stranger)
+        expect(seen.complaints.join()).not.toContain(id)
+        for (const each of ['alice', 'late']) await names.of(person(each))
+        // Now whoever has no key in the copy came after it.
+        const none = line(6_000, 'person.erased', { user: person('hmac2:nobody'), rows: {} })
+        const known = evidence(begin, erased(id), erased(stranger), none, none)
+        const done = await replayRevocations(store, [known], 10_000, { strict: true, sealer })
+        expect([done.code, done.complaints]).toEqual([0, []])
+        expect(await store.credentials.byId('c-bob')).toBeNull()
+        expect(await store.personKeys.find(person('bob'))).toBeNull()
+        expect(await store.credentials.byId('c-alice')).not.toBeNull()
+      } finally {
+        names.close()
+        await store.close()
+      }
+    })
 
     test('ends what was revoked, not what was granted after', async () => {
       const store = await open()

@@ -283,7 +283,7 @@ test('where people are hashed in the evidence, none stands there in clear: who i
     for (const name of ['consent.user_mismatch', 'consent.completed']) expect(has(name)).toBe(true)
     const lines = hashed.deputy.evidence()
     expect(lines.find(({ event }) => event === 'consent.opened')).toMatchObject({
-      from: { address: expect.stringMatching(/^hmac:/) as string },
+      from: { address: expect.stringMatching(/^hmac2:[\w-]{43}$/) as string },
     })
     for (const hidden of ['alice', 'bob', '127.0.0.1:', '"127.0.0.1"'])
       expect(JSON.stringify(lines)).not.toContain(hidden)

@@ -226,6 +226,61 @@ describe.skipIf(absent)(
       expect((await fetch(`http://${deputy.admin}/readyz`)).status).toBe(200)
     })
 
+    test('give a person one name in the evidence; erased at one, nobody is linked by either, and they come back as another', async () => {
+      const { deputies, keys } = await fleet({
+        audit: { sink: ['file:audit.jsonl'], user_ids: 'hashed' },
+      })
+      const [here, there] = deputies
+      const name = (deputy: Deputy): unknown =>
+        deputy.evidence().findLast(({ event }) => event === 'decision')?.['user']
+      await Promise.all(deputies.map((deputy) => call(deputy)))
+      const { id } = name(here) as { readonly id: string }
+      expect(id).toMatch(/^hmac2:/)
+      expect(name(there)).toMatchObject({ id })
+      const run = async (dir: string, ...args: readonly string[]) => {
+        const bin = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
+        const config = args[1] === 'verify' ? [] : ['--config', join(dir, 'deputy.yaml')]
+        const full = [bin, ...args, ...config]
+        return promisify(execFile)(process.execPath, full, { cwd: dir }).then(
+          ({ stdout, stderr }) => ({ code: 0, said: stdout + stderr }),
+          (error: { code: number; stdout: string; stderr: string }) => ({
+            code: error.code,
+            said: error.stdout + error.stderr,
+          }),
+        )
+      }
+      expect(await run(there.dir, 'audit', 'whois', id)).toMatchObject({
+        code: 0,
+        said: `${id}\talice\tdefault\tlocal\n`,
+      })
+      // Its evidence is the replica's own: both are named, as whoever exports must.
+      const evidence = deputies.flatMap(({ dir }) => ['--evidence', join(dir, 'audit.jsonl')])
+      const { said } = await run(here.dir, 'people', 'export', 'alice', ...evidence)
+      const doc = JSON.parse(said.slice(0, said.lastIndexOf('}') + 1)) as {
+        readonly evidence: readonly { readonly file: string }[]
+      }
+      expect(new Set(doc.evidence.map(({ file }) => file)).size).toBe(2)
+      expect((await run(here.dir, 'people', 'erase', 'alice')).said).toContain('no key is left')
+      for (const { dir } of deputies)
+        expect(await run(dir, 'audit', 'whois', id)).toMatchObject({
+          code: 1,
+          said: expect.stringContaining('was erased at') as string,
+        })
+      for (const deputy of deputies) {
+        expect(codeOf(await call(deputy))).toBe('consent_required')
+        expect(name(deputy)).not.toMatchObject({ id })
+      }
+      expect(name(here)).toEqual(name(there))
+      for (const deputy of deputies) {
+        await deputy.stop()
+        const file = join(deputy.dir, 'audit.jsonl')
+        expect(await run(deputy.dir, 'audit', 'verify', file, '--keys', keys)).toMatchObject({
+          code: 0,
+        })
+        expect(readFileSync(file, 'utf8')).not.toContain('"alice"')
+      }
+    })
+
     test('keep serving while keys rotate beside them, and show the password of the database nowhere', async () => {
       const { deputies, keys, vault, credential } = await fleet()
       const [{ dir }] = deputies

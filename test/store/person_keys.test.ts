@@ -19,7 +19,7 @@ describe.each(await kinds())('keys of people: $name', ({ skip, place, ownClock }
 
     test('of many that are made at once, all replicas get one', async () => {
       const made = await Promise.all(
-        Array.from({ length: 20 }, (_, i) =>
+        Array.from({ length: 20 }, async (_, i) =>
           stores[i % stores.length]?.personKeys.put({
             id: `k${i}`,
             person: alice,

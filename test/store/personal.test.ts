@@ -186,25 +186,29 @@ describe.each(await kinds())('what is kept of people: $name', ({ skip, place }) 
     })
 
     test('which attribute of SCIM is the person is said, and nobody else is taken for them', async () => {
-      const row = { id: 'zoe-erased', kind: 'User', exact: 'someone', name: 'someone' }
-      await at
-        .sql(
-          `INSERT INTO scim_resources (tenant, realm, kind, id, name, exact, external_id, version, body, created_at, changed_at) VALUES ('acme', 'corp', 'User', '${row.id}', 'someone', 'someone', 'ext', 1, '{}', 1, 1)`,
-        )
-        .catch(async () => {
-          // One process has the file.
-          await store.close()
-          await at.sql(
-            `INSERT INTO scim_resources (tenant, realm, kind, id, name, exact, external_id, version, body, created_at, changed_at) VALUES ('acme', 'corp', 'User', '${row.id}', 'someone', 'someone', 'ext', 1, '{}', 1, 1)`,
-          )
-          store = await at.open()
-        })
+      await store.close() // one process has the file
+      await at.sql(
+        `INSERT INTO scim_resources (tenant, realm, kind, id, name, exact, external_id, version, body, created_at, changed_at) VALUES ('acme', 'corp', 'User', 'zoe-erased', 'someone', 'someone', 'ext', 1, '{}', 1, 1)`,
+      )
+      store = await at.open()
       expect(await store.kept(zoe, 'userName')).toEqual({})
       expect(await store.kept({ ...zoe, id: 'ext' }, 'userName')).toEqual({})
       expect(Object.keys(await store.kept({ ...zoe, id: 'ext' }, 'externalId'))).toEqual([
         'scim_resources',
       ])
       expect(Object.keys(await store.kept(zoe, 'id'))).toEqual(['scim_resources'])
+    })
+
+    test('sessions of whoever is erased are over; those that they begin later, and those of others, are not', async () => {
+      await store.erase(zoe, { sessionsUntil: 100 })
+      expect(await store.sessions.ended('s1', 100, zoe)).toBe(true)
+      expect(await store.sessions.ended('s1', 101, zoe)).toBe(false)
+      expect(await store.sessions.ended('s1', 100, { ...zoe, realm: 'other' })).toBe(false)
+      expect(await store.sessions.ended('s1', 100)).toBe(false)
+      await store.erase(zoe, { sessionsUntil: 200 })
+      expect(await store.sessions.ended('s1', 150, zoe)).toBe(true)
+      expect(await store.sessions.sweep(201)).toBe(1)
+      expect(await store.sessions.ended('s1', 150, zoe)).toBe(false)
     })
 
     test('a tenant tells everybody of it in order, and what is its own goes', async () => {

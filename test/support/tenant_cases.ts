@@ -193,6 +193,9 @@ export const OPERATORS: Readonly<Record<string, Case>> = {
   // By the socket of this machine alone.
   'POST /v1/admin/keys/rotate': () => [{ path: '/v1/admin/keys/rotate', body: { retire: true } }],
   'POST /v1/admin/vault/copy': () => [{ path: '/v1/admin/vault/copy', body: { file: '/x' } }],
+  'POST /v1/admin/whois': ({ user }) => [
+    { path: '/v1/admin/whois', body: { names: ['hmac2:x'], users: [user] } },
+  ],
   'POST /v1/admin/vault/replay': () => [{ path: '/v1/admin/vault/replay', body: { files: [] } }],
 }
 

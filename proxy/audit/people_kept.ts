@@ -1,5 +1,5 @@
 // What is kept of people, given and taken away: the store's rows, and how the evidence names them.
-import { nameOf, OWN, type Names } from '../audit/names.ts'
+import { nameOf, OWN, type Names } from './names.ts'
 import type { Config } from '../config/schema.ts'
 import type { Clock, Person, Store } from '../model.ts'
 import { messageOf, Problem } from '../problem.ts'
@@ -19,10 +19,12 @@ type Deps = {
   readonly sealer: Pick<Sealer, 'openText' | 'hmacs'>
   readonly names: Names | null
   readonly clock: Pick<Clock, 'now'>
+  /** Longest life of a session at the pages, ms. */
+  readonly sessionMs: number
 }
 export type PeopleKept = ReturnType<typeof createPeopleKept>
 
-export const createPeopleKept = ({ config, store, sealer, names, clock }: Deps) => {
+export const createPeopleKept = ({ config, store, sealer, names, clock, sessionMs }: Deps) => {
   const scim = config.entitlements?.scim?.user
   const asked = scim === undefined ? {} : { scim }
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
@@ -86,7 +88,8 @@ export const createPeopleKept = ({ config, store, sealer, names, clock }: Deps) 
       guarded(async () => {
         // A key that does not open any more links nobody either.
         const name = await own(person).catch(() => null)
-        await store.erase(person, { ...asked, name, at: clock.now() })
+        const at = clock.now()
+        await store.erase(person, { ...asked, name, at, sessionsUntil: at + sessionMs })
       }),
     all: (tenant: string, after: Pick<Person, 'realm' | 'id'> | null, most: number) =>
       guarded(() => store.tenants.people(tenant, after, most)),

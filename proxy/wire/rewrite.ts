@@ -112,8 +112,8 @@ const plant = (pointers: readonly string[], fold: Fold): Node => {
     for (const part of pointer.split('/').slice(1)) {
       const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
       const ends = key.startsWith('*') && key !== '**'
-      const spelt = ends || key !== '**' ? fold(ends ? key.slice(1) : key) : key
-      const [list, name] = [ends ? node.endings : node.keys, spelt]
+      const list = ends ? node.endings : node.keys
+      const name = fold(ends ? key.slice(1) : key)
       const next = list.get(name) ?? made()
       if (key === '**') next.deep = true
       list.set(name, next)

@@ -103,6 +103,8 @@ describe('an operation', () => {
     const of = classify(routeOf('POST'))
     const rest: Act = { ...of, kind: 'rest' }
     expect(spoken(rest, routeOf('POST'), undefined, null)).toBe(rest)
+    const { messages: _messages, ...without } = of
+    expect(spoken(without, routeOf('POST'), undefined, null)).toBe(without)
     expect(() => spoken(of, routeOf('POST'), undefined, null)).toThrow('needs a JSON-RPC message')
   })
   test('whether its client shows links it says itself, or its session of the older revision', () => {

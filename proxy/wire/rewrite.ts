@@ -276,7 +276,7 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
   const nested = open === '{' || open === '['
   if (place.leaf && (how !== 'strings' || open === '"')) {
     const end = nothing(walking, at, open)
-    const next = how === 'take' || end === BROKEN ? null : walking.edit(text.slice(at, end))
+    const next = end === BROKEN ? null : walking.edit(text.slice(at, end))
     if (next !== null) splices.push({ from: at, to: end, text: next })
     return end
   }
@@ -302,7 +302,7 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
     if (how === 'take') entries.push({ from: start, to: end, out: below.leaf })
     cursor = blank(text, end)
     if (text.charAt(cursor) === close) {
-      if (how === 'take') splices.push(...takenOut(entries))
+      splices.push(...takenOut(entries))
       return cursor + 1
     }
     if (text.charAt(cursor) !== ',') return BROKEN
@@ -327,7 +327,7 @@ const edited = (
     throw error
   }
   // What is taken out is known at the end of what it stood in.
-  if (way.how === 'take') splices.sort((a, b) => a.from - b.from)
+  splices.sort((a, b) => a.from - b.from)
   let done = 0
   let out = ''
   for (const splice of splices) {

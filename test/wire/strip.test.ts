@@ -59,9 +59,10 @@ describe('a header', () => {
     )
   })
   test('of such a session is cut out where the definition names it', () => {
-    const strip = { ...provider.strip, headers: ['mcp-session-id'] }
-    expect(strippedHeaders(['MCP-Session-Id', 'v'], 'x', { ...provider, strip })).toEqual(
-      each(['mcp-session-id']),
+    const strip = { ...provider.strip, headers: ['mcp-session-id', 'x-odd-name'] }
+    const names = ['MCP-Session-Id', 'v', 'X_Odd_Name', 'v']
+    expect(strippedHeaders(names, 'x', { ...provider, strip })).toEqual(
+      each(['mcp-session-id', 'x_odd_name']),
     )
   })
 })

@@ -64,6 +64,10 @@ describe('a header', () => {
     expect(strippedHeaders(names, 'x', { ...provider, strip })).toEqual(
       each(['mcp-session-id', 'x_odd_name']),
     )
+    const present = { header: 'X-Odd-Place', scheme: '' }
+    expect(strippedHeaders(['x_odd_place', 'v'], 'x', { ...provider, present })).toEqual(
+      each(['x_odd_place']),
+    )
   })
 })
 

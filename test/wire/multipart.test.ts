@@ -56,6 +56,7 @@ describe('a boundary', () => {
       `${whole}\r\n--XX`,
       `${whole} `,
       whole.replace('--XX\r\n', '--XX \r\n'),
+      whole.replace('--XX\r\n', '--XXab'),
       whole.replace('\r\n--XX--', '--XX--'),
       whole.replace('\r\n--XX--', '\n\n--XX--'),
     ])

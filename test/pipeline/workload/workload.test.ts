@@ -274,7 +274,7 @@ test('an issuer whose API server is to be asked is asked, and its keys are not e
   const { workloads, published } = world([TRIAGE], true, {
     issuers: [{ ...ISSUER, issuer: reviewing, jwksUri: null, review }],
     fetch: async (url) => {
-      urls.push(String(url))
+      urls.push(url instanceof Request ? url.url : url.toString())
       return Response.json({
         apiVersion: 'authentication.k8s.io/v1',
         kind: 'TokenReview',

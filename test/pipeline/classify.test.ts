@@ -130,6 +130,13 @@ describe('a batch', () => {
   ])('%s %s at %s is %s', (method, path, host, format) => {
     expect(at(method, path, host).envelope?.format).toBe(format)
   })
+  test('is no address that can be followed without a key', () => {
+    const route = routeTo('GET', '/users/me', { connection })
+    const known = createClassify([connection.provider])
+    const methods = (text: string) => followedBy(known, route, 'api.acme.example', text)
+    expect(methods('/users/me')).toEqual(['GET'])
+    expect(methods('/v1/$batch')).toEqual([])
+  })
   test('is one operation for each row, whose answers are rewritten as it says', () => {
     const [first, second] = [at('POST', '/v1/$batch'), at('POST', '/batch/drive', up)]
     expect([first, second].map(({ operation }) => [operation.id, operation.rewrite])).toEqual([

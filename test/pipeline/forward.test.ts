@@ -375,6 +375,12 @@ describe('what goes wrong on the way is told by its kind', () => {
     ['ETIMEDOUT', true, 'upstream_unreachable', 'connection_terminated'],
     ['ECONNRESET', true, 'upstream_unreachable', 'connection_terminated'],
     ['DEPUTY_ADDRESS_PROHIBITED', false, 'upstream_prohibited', 'destination_ip_prohibited'],
+    ['DEPUTY_PROXY_REFUSED', false, 'egress_refused', 'http_request_denied'],
+    ['DEPUTY_PROXY_TIMEOUT', false, 'upstream_timeout', 'connection_timeout'],
+    ['DEPUTY_PROXY_UNREACHABLE', false, 'upstream_unreachable', 'destination_unavailable'],
+    ['DEPUTY_PROXY_FAILED', false, 'upstream_unreachable', 'destination_unavailable'],
+    ['DEPUTY_PROXY_GARBLED', false, 'upstream_unreachable', 'http_protocol_error'],
+    ['DEPUTY_TRUST_UNREADABLE', false, 'upstream_unreachable', 'tls_certificate_error'],
   ])('%s, sent: %s', async (code, started, which, kind) => {
     const one = await call()
     const sent = await one.next()

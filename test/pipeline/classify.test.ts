@@ -134,7 +134,7 @@ describe('a batch', () => {
     const route = routeTo('GET', '/users/me', { connection })
     const known = createClassify([connection.provider])
     const methods = (text: string) => followedBy(known, route, 'api.acme.example', text)
-    expect(methods('/users/me')).toEqual(['GET'])
+    expect(methods('/users/me')).toEqual(['GET', 'PUT'])
     expect(methods('/v1/$batch')).toEqual([])
   })
   test('is one operation for each row, whose answers are rewritten as it says', () => {

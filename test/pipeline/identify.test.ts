@@ -51,6 +51,8 @@ type Told = {
   readonly workloads?: boolean
   /** The one that calls, whatever is sent. */
   readonly workload?: Workload | null
+  /** What else holds of the run. */
+  readonly ran?: Partial<Principal>
 }
 const world = ({
   trust = 'asserted',
@@ -58,13 +60,14 @@ const world = ({
   rows = [],
   workloads = false,
   workload = null,
+  ran = {},
 }: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
   const published = { keys: [jwk(ED.publicKey, 'k1')] as object[], asked: 0, away: false }
   const whose = (token: string): Principal => {
     if (token !== RUN) throw new Problem('unauthenticated', 'no such run')
-    return run
+    return { ...run, ...ran }
   }
   const clock = {
     now: () => now.s * 1_000,
@@ -532,6 +535,13 @@ describe('names with the key of an application', () => {
   }
   const tenant = ['Deputy-Tenant', 'a']
   const JOSE = Buffer.from('jos\u00e9').toString('latin1')
+  test('are none beside a signed tag, whatever key of a provider stands in the slot', async () => {
+    const { identify } = world({ rows: [crm] })
+    const theirs = slot(`Bearer ${'x'.repeat(40)}:y`)
+    expect(await who(identify, [...header(await sign()), ...theirs])).toBe('alice')
+    expect(await who(identify, [...header(RUN), ...theirs])).toBe('of-the-run')
+    expect(await who(identify, theirs)).toMatch(/^application_unknown: /)
+  })
   test('are known at once, one value for each person, wherever the key stood', async () => {
     const { identify } = world({ rows: [crm] })
     const both = [...slot(`Bearer ${KEY}`), ...header('alice'), ...tenant]
@@ -587,6 +597,67 @@ describe('names with the key of an application', () => {
   test('are found where none belong', () => {
     const { identify } = world({ rows: [crm] })
     expect(identify.tags.holds(`see ${KEY}:alice`)).toBe(true)
+  })
+})
+
+describe('a tag beside the token of a workload', () => {
+  const workload: Workload = {
+    name: 'nightly',
+    subject: 'sub',
+    agent: 'agent:n',
+    expiresAt: (NOW + 100) * 1_000,
+  }
+  const FOREIGN = /^workload_unauthenticated: the tag is for .*, and the workload’s token says/
+  test('is of the same agent, and both must hold', async () => {
+    const { identify } = world({ workload })
+    const mine = header(await sign({ client_id: 'agent:n' }))
+    const { who: joined } = await identify.identify(mine, null)
+    expect(joined).toMatchObject({
+      agent: 'agent:n',
+      workload: { name: 'nightly', subject: 'sub' },
+      expiresAt: (NOW + 100) * 1_000,
+    })
+    expect(known(identify, mine), 'one value for each two').toBe(joined)
+    const later = world({ workload: { ...workload, expiresAt: (NOW + 900) * 1_000 } })
+    expect((await later.identify.identify(mine, null)).who.expiresAt).toBe((NOW + 300) * 1_000)
+  })
+  test('that is for another agent is refused: an assertion, a run, an application’s word', async () => {
+    const { identify } = world({ workload })
+    expect(await who(identify, header(await sign()))).toMatch(FOREIGN)
+    for (const ran of [{}, { verified: false }])
+      expect(await who(world({ workload, ran }).identify, header(RUN))).toMatch(FOREIGN)
+    const key = 'crm-key--'.padEnd(40, 'k')
+    const rows: readonly Application[] = [
+      {
+        name: 'crm',
+        keys: [{ digest: createHash('sha256').update(key).digest(), key: secret(key) }],
+        workload: null,
+        agent: 'agent:crm',
+        realm: 'corp',
+        tenants: ['default'],
+        people: ['*'],
+      },
+    ]
+    expect(await who(world({ workload, rows }).identify, slot(`Bearer ${key}:alice`))).toMatch(
+      FOREIGN,
+    )
+  })
+  test('that is a plain name is of whichever agent the workload is', async () => {
+    const { identify } = world({ trust: 'plain', workload })
+    expect((await identify.identify(header('alice'), null)).who).toMatchObject({
+      agent: 'agent:n',
+      expiresAt: workload.expiresAt,
+    })
+  })
+  test('need not name an agent where a workload does, and must where none may or none did', async () => {
+    const unnamed = header(await sign({ client_id: undefined }))
+    expect(await who(world({ workload }).identify, unnamed)).toBe('alice')
+    expect(await who(world({ workloads: true }).identify, unnamed)).toMatch(
+      /^unauthenticated: the tag names no agent, and no token of a workload came/,
+    )
+    expect(await who(world().identify, unnamed)).toMatch(
+      /^unauthenticated: the assertion has no agent at \/client_id/,
+    )
   })
 })
 

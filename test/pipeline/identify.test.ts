@@ -43,6 +43,7 @@ const awayOf = (id: string, agent: string): Principal => ({
   standings: [],
 })
 
+type Standing = NonNullable<Parameters<typeof createIdentify>[0]['standing']>
 type Told = {
   readonly trust?: 'asserted' | 'plain'
   readonly issuer?: Partial<Issuer>
@@ -53,6 +54,8 @@ type Told = {
   readonly workload?: Workload | null
   /** What else holds of the run. */
   readonly ran?: Partial<Principal>
+  /** false: nobody can let a workload act while they are away. */
+  readonly away?: boolean
 }
 const world = ({
   trust = 'asserted',
@@ -61,6 +64,7 @@ const world = ({
   workloads = false,
   workload = null,
   ran = {},
+  away = true,
 }: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
@@ -80,6 +84,11 @@ const world = ({
     published.asked++
     if (published.away) return Promise.reject(new Error('away'))
     return Promise.resolve(Response.json({ keys: published.keys }))
+  }
+  const standing: Standing = ({ name, agent }, user) => {
+    if (name !== 'nightly' || !['', 'alice', 'bob'].includes(user))
+      throw new Problem('unauthenticated', `nobody lets ${name} act (${user})`)
+    return awayOf(user === '' ? 'alice' : user, agent)
   }
   const identify = createIdentify({
     trust,
@@ -110,11 +119,7 @@ const world = ({
       sent: sentBy,
       forget: quiet,
     },
-    standing: ({ name, agent }, user) => {
-      if (name !== 'nightly' || !['', 'alice', 'bob'].includes(user))
-        throw new Problem('unauthenticated', `nobody lets ${name} act (${user})`)
-      return awayOf(user === '' ? 'alice' : user, agent)
-    },
+    ...(away ? { standing } : {}),
     keysOf: (source) => {
       const keys = createIssuerKeys(source, { grace: 3_600_000, fetch, clock, log })
       open.push(keys)
@@ -641,6 +646,28 @@ describe('a tag beside the token of a workload', () => {
     expect(await who(world({ workload, rows }).identify, slot(`Bearer ${key}:alice`))).toMatch(
       FOREIGN,
     )
+  })
+  test('is heard, and not that its workload may act for somebody who is away', async () => {
+    const { identify } = world({ workloads: true, ran: { agent: 'agent:nightly' } })
+    const nightly = ['Deputy-Agent', 'nightly']
+    expect(await who(identify, [...nightly, ...header(RUN)])).toBe('of-the-run')
+    expect(await who(identify, nightly)).toBe('alice')
+    const nobody = world({ workloads: true, away: false }).identify
+    expect(await who(nobody, nightly)).toMatch(NO_TAG)
+  })
+  test('that names somebody in the path is no name for an application’s workload', async () => {
+    const row: Application = {
+      name: 'crm',
+      keys: [],
+      workload: 'nightly',
+      agent: 'agent:n',
+      realm: 'corp',
+      tenants: ['default'],
+      people: ['*'],
+    }
+    const { identify } = world({ rows: [row], workload })
+    expect(await who(identify, header('alice'))).toBe('alice')
+    expect(await who(identify, header('alice'), 'bob')).toMatch(/^[a-z_]+: /)
   })
   test('that is a plain name is of whichever agent the workload is', async () => {
     const { identify } = world({ trust: 'plain', workload })

@@ -545,10 +545,12 @@ describe('a 401', () => {
     // Nor does the old answer come in place of the refusal, though it was let through at that moment.
     const still = Promise.withResolvers<Injected | null>()
     const two = await call({ job: { again: () => still.promise } })
-    ;(await two.next()).head(401)
+    const old = await two.next()
+    old.head(401)
     still.resolve(null)
     two.abort(REVOKED())
     expect(await two.answer()).toBe('599')
+    expect(old.did.resumed).toBe(0)
   })
   test('that asks for another sign-in says which, without the token in it', async () => {
     const demand = (acr: string): string[] => [

@@ -668,6 +668,8 @@ describe('a tag beside the token of a workload', () => {
     const { identify } = world({ rows: [row], workload })
     expect(await who(identify, header('alice'))).toBe('alice')
     expect(await who(identify, header('alice'), 'bob')).toMatch(/^[a-z_]+: /)
+    const both = [...header('alice'), ...slot(`Bearer ${await sign()}`)]
+    expect(await who(world().identify, both), 'without an application').toMatch(TWO)
   })
   test('that is a plain name is of whichever agent the workload is', async () => {
     const { identify } = world({ trust: 'plain', workload })

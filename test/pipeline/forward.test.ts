@@ -288,6 +288,8 @@ describe('the request', () => {
     expect(rewritten).not.toBe('gzip, zstd')
     expect(rewritten).toContain('gzip')
     expect(await asked({ pointers: ['/url'] })).toBe(rewritten)
+    const guard = { pass: (text: string) => ({ text, count: 0 }) }
+    expect(await asked({ injected: null, guard })).toBe(rewritten)
     const signed = { pointers: ['/url'], seal: () => 'dps_x' }
     expect(await asked({ injected: null, signed })).toBe(rewritten)
   })

@@ -151,6 +151,9 @@ describe('an operation', () => {
       spoken(classify(routeOf(method)), routeOf(method), undefined, null)
     expect(of('GET').operation.id).toBe('mcp.stream')
     expect(of('GET').lists).toHaveLength(6)
+    expect(classify(routeOf('POST')).operation.id, 'what a POST is its message says').toBe(
+      'unknown',
+    )
     expect(of('DELETE')).toMatchObject({ operation: { id: 'mcp.session.end' } })
     expect(of('DELETE').lists).toBeUndefined()
     const hidden = { method: 'tools/call', params: { name: 'create' } }

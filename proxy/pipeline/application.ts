@@ -82,7 +82,6 @@ const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
 const inSlot = (value: string): readonly string[] => {
   const space = value.indexOf(' ')
   const rest = value.slice(space + 1).trimStart()
-  if (space === -1) return [rest]
   if (value.slice(0, space).toLowerCase() !== 'basic') return [rest, value]
   const pair = Buffer.from(rest, 'base64').toString('latin1')
   return [pair.replace(/:$/, ''), pair.slice(pair.indexOf(':') + 1)]
@@ -94,7 +93,6 @@ const isSigned = (value: string): boolean => value.startsWith(RUN) || JWT.test(v
 
 /** A name whose bytes stand as latin1; other bytes than UTF-8 would make one name of several people's. */
 const inUtf8 = (latin: string): string => {
-  if (!/[\x80-\xff]/.test(latin)) return latin
   const bytes = Buffer.from(latin, 'latin1')
   if (!isUtf8(bytes)) throw denied('unauthenticated', 'the name is not UTF-8')
   return bytes.toString('utf8')

@@ -7,8 +7,9 @@ import { concerns } from '../wire/pattern.ts'
 import { Unaskable, type ValueOf } from '../wire/template.ts'
 import type { Decide, Question } from './decide.ts'
 
+type Parameters = ReadonlyMap<string, string | undefined>
 /** Parameters of the operation's path, by their names. */
-const parametersOf = ({ operation, segments }: Question['act']): ReadonlyMap<string, string> => {
+const parametersOf = ({ operation, segments }: Question['act']): Parameters => {
   const path = 'path' in operation && typeof operation.path === 'string' ? operation.path : ''
   const parts = path.split('/').slice(1)
   const found = new Map<string, string>()
@@ -39,13 +40,13 @@ const valuesOf = ({ principal, route, act, body }: Question): ValueOf => {
     ['operation', act.operation.id],
     ['access', act.operation.access],
   ])
-  let parameters: ReadonlyMap<string, string> | null = null
+  let parameters: Parameters | null = null
   return (name) => {
     if (name.startsWith('path.'))
       return (parameters ??= parametersOf(act)).get(name.slice('path.'.length))
     if (!name.startsWith('body/')) return own.get(name)
     const pointer = name.slice('body'.length)
-    const said = body !== null && Object.hasOwn(body.json, pointer) ? body.json[pointer] : undefined
+    const said = body?.json[pointer]
     if (said === undefined || said === null) return undefined
     if (typeof said === 'object') throw new Unaskable(`{${name}} is a list or an object`)
     return String(said)
@@ -65,7 +66,7 @@ const cases = (names: readonly string[]): readonly Readonly<Record<string, boole
 /** Not refused; and what only wants fresher facts is not refused yet. */
 const open = ({ effect, reasons }: Decision): boolean =>
   effect === 'deny'
-    ? reasons.length > 0 && reasons.every(({ code }) => code === 'entitlements_stale')
+    ? reasons.every(({ code }) => code === 'entitlements_stale')
     : effect !== 'error'
 
 /** A check whose question has everything, or that this call would change. */

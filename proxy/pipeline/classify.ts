@@ -131,7 +131,7 @@ const build = (rows: readonly OperationRow[]): Node => {
     let at = root
     parts.forEach((part, i) => {
       const last = i === parts.length - 1
-      const verb = part.startsWith('{') ? VERB.exec(part)?.[1] : undefined
+      const verb = VERB.exec(part)?.[1]
       if (part.endsWith('+}')) {
         if (last) {
           ;(at.rest ??= new Map()).set(row.method, row)

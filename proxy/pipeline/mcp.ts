@@ -195,9 +195,7 @@ export const mcpMember = ({ mcp }: Pick<Act, 'mcp'>): string => {
     ? { tool: name }
     : key.startsWith('prompts/get ')
       ? { prompt: name }
-      : key.startsWith(RESOURCE)
-        ? { uri: name ?? undefined }
-        : {}
+      : { uri: name ?? undefined }
   return JSON.stringify({ method, ...named, arguments: given })
 }
 

@@ -139,7 +139,7 @@ export const createRefusals = (deps: {
         )
       // What the person could lift by consenting is beside the point where policy refuses anyway.
       const against = reasons.filter(({ code }) => !CONSENT.has(code))
-      const one = part == null ? undefined : act.parts?.[part - 1]
+      const one = act.parts?.[(part ?? 0) - 1]
       const what =
         one === undefined
           ? 'this call'

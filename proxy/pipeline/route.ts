@@ -37,7 +37,7 @@ const openTo = (table: RouteTable, host: string): readonly Connection[] =>
   )
 /** May a URL in an answer that names this host come back to deputy? */
 export const serves = (table: RouteTable, host: string): boolean =>
-  table.hosts.has(host) || (table.open.length > 0 && openTo(table, host).length > 0)
+  table.hosts.has(host) || openTo(table, host).length > 0
 
 export const buildRoutes = (connections: Iterable<Connection>): RouteTable => {
   const all = [...connections]

@@ -36,7 +36,7 @@ export const createTenantRate = (deps: {
     throw new Problem(
       'tenant_busy',
       'The agents of this tenant have made as many calls as they may in a minute.',
-      { extra: { retry_after: Math.min(60, Math.max(1, Math.ceil(((1 - left) * 60) / most))) } },
+      { extra: { retry_after: Math.min(60, Math.ceil(((1 - left) * 60) / most)) } },
     )
   }
 }

@@ -121,16 +121,13 @@ export const targetText = (target: Target): string =>
 export const foldHeader = (lower: string): string =>
   PLAIN_NAME.test(lower) ? lower : lower.replaceAll(/[^0-9a-z]/g, '-')
 
-const NONE: readonly string[] = []
 /** Headers that a value of `Connection` names, lower case; usually none. */
 export const nominated = (value: string): readonly string[] =>
-  value === 'keep-alive' || value === 'close'
-    ? NONE
-    : value
-        .toLowerCase()
-        .split(',')
-        .map((option) => option.trim())
-        .filter((option) => option !== '' && option !== 'close' && option !== 'keep-alive')
+  value
+    .toLowerCase()
+    .split(',')
+    .map((option) => option.trim())
+    .filter((option) => option !== '' && option !== 'close' && option !== 'keep-alive')
 
 /** Headers that deputy itself acts on, each with its bit: none may come twice, folded, or named in `Connection`. */
 const SINGLE: ReadonlyMap<string, number> = new Map(
@@ -205,7 +202,7 @@ export const canonicalHeaders = (
   })
   return (rawHeaders) => {
     let seen = 0
-    let names = NONE
+    let names: readonly string[] = []
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const raw = rawHeaders[i] ?? ''
       const value = rawHeaders[i + 1] ?? ''
@@ -213,8 +210,7 @@ export const canonicalHeaders = (
         throw invalid('a header is folded or holds a control character')
       const bit = bitOf(raw)
       if (bit === CONNECTION) {
-        const more = nominated(value)
-        if (more.length > 0) names = [...names, ...more]
+        names = [...names, ...nominated(value)]
         continue
       }
       if ((seen & bit) !== 0) throw invalid(`the header ${raw.toLowerCase()} came twice`)

@@ -12,7 +12,6 @@ import { evidenceName, isCredentialHeader } from './strip.ts'
 
 /** Of one hop only (RFC 9110 7.6.1), of deputy, of the network behind it, or of a browser: never a provider's business. */
 const NEVER_SENT: ReadonlySet<string> = new Set([
-  'connection',
   'keep-alive',
   'te',
   'trailer',
@@ -203,10 +202,8 @@ export const createSift = (
         stripped ??= []
         if (!stripped.includes(said)) stripped.push(said)
       } else if (rule === 'drop') continue
-      else if (rule === 'connection') {
-        const more = nominated(value)
-        if (more.length > 0) names = [...names, ...more]
-      } else if (rule === 'encoding') accepted = accepted === '' ? value : `${accepted}, ${value}`
+      else if (rule === 'connection') names = [...names, ...nominated(value)]
+      else if (rule === 'encoding') accepted = accepted === '' ? value : `${accepted}, ${value}`
       else if (rule === 'prefer') {
         const preferences = withoutWait(value)
         if (preferences !== '') kept.push(name, preferences)

@@ -112,8 +112,8 @@ const plant = (pointers: readonly string[], fold: Fold): Node => {
     for (const part of pointer.split('/').slice(1)) {
       const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
       const ends = key.startsWith('*') && key !== '**'
-      const spelt = ends || key !== '**' ? fold(ends ? key.slice(1) : key) : key
-      const [list, name] = [ends ? node.endings : node.keys, spelt]
+      const list = ends ? node.endings : node.keys
+      const name = fold(ends ? key.slice(1) : key)
       const next = list.get(name) ?? made()
       if (key === '**') next.deep = true
       list.set(name, next)
@@ -276,7 +276,7 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
   const nested = open === '{' || open === '['
   if (place.leaf && (how !== 'strings' || open === '"')) {
     const end = nothing(walking, at, open)
-    const next = how === 'take' || end === BROKEN ? null : walking.edit(text.slice(at, end))
+    const next = end === BROKEN ? null : walking.edit(text.slice(at, end))
     if (next !== null) splices.push({ from: at, to: end, text: next })
     return end
   }
@@ -302,7 +302,7 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
     if (how === 'take') entries.push({ from: start, to: end, out: below.leaf })
     cursor = blank(text, end)
     if (text.charAt(cursor) === close) {
-      if (how === 'take') splices.push(...takenOut(entries))
+      splices.push(...takenOut(entries))
       return cursor + 1
     }
     if (text.charAt(cursor) !== ',') return BROKEN
@@ -327,7 +327,7 @@ const edited = (
     throw error
   }
   // What is taken out is known at the end of what it stood in.
-  if (way.how === 'take') splices.sort((a, b) => a.from - b.from)
+  splices.sort((a, b) => a.from - b.from)
   let done = 0
   let out = ''
   for (const splice of splices) {

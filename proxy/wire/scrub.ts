@@ -169,7 +169,6 @@ const createScrubber = ({ heads, shortest, needles, escaped }: Search): TokenScr
   const pending = (bytes: Buffer, open: readonly number[]): number => {
     let at = Math.max(0, bytes.length - HEAD + 1)
     while (at < bytes.length && !mayBegin(bytes, at)) at++
-    if (open.length === 0) return at
     const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     return Math.min(at, ...open.filter(goesOn))
   }

@@ -131,7 +131,7 @@ const named = (name: string, has: (folded: string) => boolean): string | null =>
   // `user[access_token]` is a member of that name to Rack and PHP; `card[token]` may be anybody's.
   const inner = /\[((?:access|bearer|oauth)_token|\w*passw\w*)\]$/.exec(plain)?.[1] ?? ''
   const forms = [plain.slice(0, bracket), plain.replace('[', '_').replace(/\]$/, ''), inner]
-  return forms.find((form) => form !== '' && has(form)) ?? null
+  return forms.find(has) ?? null
 }
 
 const listed =

@@ -42,8 +42,7 @@ export const readTemplate = (text: string): Template => {
 }
 
 /** Is it one value and nothing beside it? */
-const alone = ({ literals, names }: Template): boolean =>
-  names.length === 1 && literals.every((literal) => literal === '')
+const alone = ({ literals }: Template): boolean => literals.every((literal) => literal === '')
 
 const NEVER = /[\p{Cc}\p{Cf}]/u
 /** What tuples, users and relations are written with, in OpenFGA and its like. */

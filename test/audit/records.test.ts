@@ -25,7 +25,11 @@ const nameOf = ({ id }: Person): Name => {
   return { id: mask('user', id), mask }
 }
 /** Evidence whose lines can be read; `lost` fails every write. */
-const make = ({ hashed = false, lost = false } = {}) => {
+const make = ({
+  hashed = false,
+  lost = false,
+  inputs = undefined as Parameters<typeof createEvidence>[0]['inputs'],
+} = {}) => {
   const written: Line[] = []
   const logged: string[] = []
   const now = { ms: 1_000 }
@@ -46,6 +50,7 @@ const make = ({ hashed = false, lost = false } = {}) => {
     log: { debug: quiet, info: quiet, warn: quiet, error: (_, msg) => void logged.push(msg) },
     names: hashed ? { of: nameOf, known: nameOf, close: quiet } : null,
     hmac: hmacOf,
+    ...(inputs === undefined ? {} : { inputs }),
   })
   return { evidence, written, logged, now }
 }
@@ -61,8 +66,9 @@ type More = {
 const decided = async (
   { decision = {}, segments = ['a'], secretSegments = [], query = [], what = {} }: More,
   hashed = false,
+  inputs?: Parameters<typeof createEvidence>[0]['inputs'],
 ): Promise<Line> => {
-  const { evidence, written } = make({ hashed })
+  const { evidence, written } = make({ hashed, inputs })
   const raw = segments.map(encodeURIComponent)
   const given = {
     id: 'x1',
@@ -215,6 +221,69 @@ describe('a decision', () => {
     expect(await decided(more, true)).toMatchObject({ request: { path: hashed ?? path } })
   })
 
+  test('tells by which door it came, of which workload its agent is, and of whom each fact', async () => {
+    const part = { source: 'file', active: true, digest: 'sha256:1', groups: ['staff'] }
+    const workload = { name: 'triage', subject: 'sub' }
+    const what = {
+      via: 'tool',
+      principal: { person: ALICE, agent: 'a', run: null, verified: true, workload },
+      facts: {
+        entitlements: { source: 'file', digest: 'sha256:0', parts: [part] },
+        ageMs: () => 0,
+      },
+    } as unknown as Partial<Decided>
+    expect(await decided({ what })).toMatchObject({
+      via: 'tool',
+      agent: { id: 'a', workload: { ...workload, verified: true } },
+      entitlements: { parts: [{ source: 'file', active: true, digest: 'sha256:1' }] },
+    })
+    const plain = await decided({})
+    expect(plain).not.toHaveProperty('via')
+    expect(plain['agent']).not.toHaveProperty('workload')
+    expect(plain['entitlements']).not.toHaveProperty('parts')
+  })
+  test('hides in the name of a call of MCP what is long, a credential, or under `hashed` an address', async () => {
+    const named = async (method: string, name: string | null, hashed = false) => {
+      const mcp = { method, name } as unknown as NonNullable<Decided['mcp']>
+      const { operation } = await decided({ what: { mcp } }, hashed)
+      return (operation as Line)['mcp']
+    }
+    const method = 'resources/read'
+    const long = 'doc '.repeat(32)
+    for (const name of ['notes', long, 'mailto:a@b.example'])
+      expect(await named(method, name)).toEqual({ method, name })
+    expect(await named('ping', null)).toEqual({ method: 'ping' })
+    expect(await named(method, `${long}x`)).toEqual({ method, name: 'hmac:mcp-129' })
+    expect(await named(method, JWT)).toEqual({ method, name: `hmac:mcp-${JWT.length}` })
+    expect(await named(method, 'a@b.example', true)).toEqual({ method, name: 'hmac:mcp-11' })
+    expect(await named(method, 'notes', true)).toEqual({ method, name: 'notes' })
+    expect(await named(`${long}x`, null)).toEqual({ method: 'hmac:mcp-129' })
+    expect((await decided({}))['operation']).not.toHaveProperty('mcp')
+  })
+  test('names the sealed input that policy was asked, where it was asked and one is kept', async () => {
+    const kept: unknown[] = []
+    const inputs = {
+      keep: async (...of: readonly unknown[]) => {
+        kept.push(of)
+        return 'sha256:in'
+      },
+    }
+    const asked = ['{}', []] as unknown as NonNullable<Decision['asked']>
+    expect(await decided({ decision: { asked } }, false, inputs)).toHaveProperty(
+      'input',
+      'sha256:in',
+    )
+    expect(kept).toEqual([[{ exchange: 'x1', n: 1, part: undefined }, asked]])
+    const large = { asked, reasons: [{ code: 'policy_input_too_large', msg: '' }] }
+    for (const [decision, keep] of [
+      [{}, inputs],
+      [large, inputs],
+      [{ asked }, undefined],
+      [{ asked }, { keep: async () => null }],
+    ] as const)
+      expect(await decided({ decision }, false, keep)).not.toHaveProperty('input')
+    expect(kept).toHaveLength(1)
+  })
   test('tells what authorization services said of the call, and nothing where none was asked', async () => {
     const checks = { answers: { can_edit: true, in_region: false }, ms: 3.0625 }
     const said = await decided({ decision: { checks } })
@@ -275,6 +344,7 @@ describe('a decision', () => {
 describe('an outcome', () => {
   const finished = (
     more: Partial<Finished['outcome']>,
+    beside: Partial<Finished> = {},
     { evidence, written } = make(),
   ): Line | undefined => {
     const outcome = {
@@ -290,7 +360,8 @@ describe('an outcome', () => {
       dropped: [],
       ...more,
     }
-    evidence.finished({ id: 'x1', person: ALICE, connection: 'acme', durationMs: 1.26, outcome })
+    const about = { id: 'x1', person: ALICE, connection: 'acme', durationMs: 1.26, outcome }
+    evidence.finished({ ...about, ...beside })
     return written.at(-1)
   }
   test('tells what was sent and what came back, and no more than there is', () => {
@@ -307,6 +378,14 @@ describe('an outcome', () => {
     }
     expect(finished({})).toEqual(plain)
     expect(finished({ status: null, sent: false })).toEqual({ ...plain, status: null, sent: false })
+    const said = { hook: 'dlp', when: 'before', said: 'allow', codes: [], ms: 1 } as const
+    expect(finished({}, { hooked: [said] })).toEqual({ ...plain, hooks: [said] })
+    expect(finished({ redacted: 2 })).toEqual({ ...plain, redacted: { response: 2 } })
+    const taken = { pointers: ['/a'], digest: 'sha256:x' }
+    expect(finished({}, { taken })).toEqual({
+      ...plain,
+      redacted: { request: ['/a'], body_digest: 'sha256:x', response: 0 },
+    })
     const more = { masked: 1, unrewritten: true, stripped: ['trailer:a'], dropped: ['trailer:b'] }
     expect(finished(more)).toEqual({ ...plain, ...more })
   })
@@ -319,14 +398,14 @@ describe('an outcome', () => {
       refreshed: true,
     }
     for (const _ of [1, 2]) expect(finished({ credential: USED })).toMatchObject({ credential })
-    expect(finished({ credential: USED }, make({ hashed: true }))).toMatchObject({
+    expect(finished({ credential: USED }, {}, make({ hashed: true }))).toMatchObject({
       credential: { ...credential, account: 'hmac:account-13' },
     })
   })
   test('that cannot be written is said once for each write', async () => {
     const one = make({ lost: true })
-    finished({}, one)
-    finished({}, one)
+    finished({}, {}, one)
+    finished({}, {}, one)
     await expect.poll(() => one.logged).toEqual(['an evidence record could not be written'])
   })
 })

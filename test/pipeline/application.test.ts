@@ -75,6 +75,7 @@ describe('a key names a person', () => {
       'in the header, whatever the slot holds',
       { header: [`${KEY}:${ALICE}`], slot: ['Bearer gh'] },
     ],
+    ['and the key twice alike', { slot: [`Bearer ${KEY}`], header: [`${KEY}:${ALICE}`] }],
     ['twice alike', { slot: [`Bearer ${KEY}:${ALICE}`], header: [ALICE, ALICE] }],
     ['in UTF-8', { slot: [`Bearer ${KEY}`], header: [latin1('ünal')] }, 'ünal'],
   ])('%s', (_how, sent, id = ALICE) => {
@@ -94,6 +95,12 @@ describe('a key names a person', () => {
     const claim = applications.read({ slot: [`Bearer ${KEY}`], header: [latin1('ünal')] }, isTag)
     expect(claim?.tag()).toBe(`${KEY}:${latin1('ünal')}`)
     expect(claim?.inSlot).toBe(true)
+    for (const sent of [
+      { header: [`${KEY}:${ALICE}`], slot: ['Bearer gh'] },
+      { slot: [`Bearer ${KEY}`, 'Bearer gh'], header: [ALICE] },
+    ])
+      expect(applications.read(sent, isTag)?.inSlot).toBe(false)
+    expect([applications.some, createApplications([]).some]).toEqual([true, false])
   })
   test('one value for each, by which others remember what they made of it', () => {
     const ask = () => applications.principal(crm, ALICE, [])
@@ -121,6 +128,8 @@ describe('refused, each by its own code', () => {
     ['a key as the name, escaped', 'application_keys_differ', whole(escaped(OTHER))],
     ['a workload’s token as the name', 'application_keys_differ', whole(`Bearer ${JWT}`)],
     ['a run token in the name', 'application_keys_differ', whole(`of ${RUN}`)],
+    ['what begins as a run token', 'application_keys_differ', whole('dpr_x')],
+    ['a run token beside it', 'application_beside_tag', { ...whole(ALICE), header: [RUN] }],
     [
       'an assertion with something behind it',
       'application_beside_tag',
@@ -165,12 +174,15 @@ describe('refused, each by its own code', () => {
   ])('%s', (_what, code, sent) => {
     expect(codeOf(() => read(sent))).toBe(code)
   })
+  test('no name at all where a program says it', () => {
+    expect(codeOf(() => applications.principal(crm, '', []))).toBe('application_user_missing')
+  })
   test('a name without a key, or with what is none', () => {
     const unknown = (sent: Sent) => applications.unknown({ slot: [], header: [], ...sent })?.code
     expect(unknown({ header: [ALICE] })).toBe('application_unknown')
     expect(unknown({ slot: [`Bearer ${'x'.repeat(40)}:${ALICE}`] })).toBe('application_unknown')
     expect(unknown({ slot: ['Bearer ghp_0123456789'] })).toBeUndefined()
-    expect(unknown({ header: [JWT] })).toBeUndefined()
+    for (const value of [JWT, RUN, '']) expect(unknown({ header: [value] })).toBeUndefined()
     expect(createApplications([]).unknown({ header: [ALICE], slot: [] })).toBeNull()
   })
 })
@@ -180,6 +192,8 @@ describe('tenants', () => {
     const sent = { slot: [`Bearer ${OTHER}`], header: [ALICE] }
     expect(read(sent, ['Deputy-Tenant', 'b'])?.who).toBe(`b/corp/${ALICE}`)
     expect(read(sent, ['Deputy-Tenant', 'a'])?.who).toBe(`a/corp/${ALICE}`)
+    const twice = ['Deputy-Tenant', 'b', 'X-Request-Idx', 'c', 'deputy-tenant', ' b ']
+    expect(read(sent, twice)?.who).toBe(`b/corp/${ALICE}`)
     expect(codeOf(() => read(sent, ['Deputy-Tenant', 'c']))).toBe('application_user_refused')
     expect(codeOf(() => read(sent, ['Deputy-Tenant', 'a', 'deputy-tenant', 'b']))).toBe(
       'unauthenticated',
@@ -202,7 +216,7 @@ describe('a workload’s token as the key', () => {
     expect(named({ header: [ALICE] })).toBe(ALICE)
     expect(named({ slot: [`Bearer user:${ALICE}`] })).toBe(ALICE)
     expect(named({ slot: ['Bearer ghp_0'] })).toBeNull()
-    expect(named({ header: [JWT] })).toBeNull()
+    for (const value of [JWT, RUN]) expect(named({ header: [value] })).toBeNull()
     expect(codeOf(() => named({ header: [ALICE], slot: [`Bearer ${JWT} x`] }))).toBe(
       'application_beside_tag',
     )

@@ -54,9 +54,13 @@ test.each([
   ['agent', { agent: 'a' }, { agent: 'b' }],
   ['connection', { connection: 'c' }, { connection: 'd' }],
   ['run', { run: 'run' }, { run: null }],
+  ['tenant', { tenant: 't' }, { person: { ...person('alice'), tenant: 'u' } }],
+  ['standing', { standing: 's' }, { standing: null }],
 ])('an end by %s reaches the calls of that one, and no others', (_name, match, other) => {
   const calls = registry()
-  const [gone, one, two] = [calls.enter(call()), calls.enter(call()), calls.enter(call(other))]
+  const own = { standing: 's' }
+  const [gone, one] = [calls.enter(call(own)), calls.enter(call(own))]
+  const two = calls.enter(call({ ...own, ...other }))
   gone[Symbol.dispose]()
   expect(calls.abort(match, ended)).toBe(1)
   expect([one.signal.reason, two.signal.aborted, gone.signal.aborted]).toEqual([
@@ -107,6 +111,7 @@ test('work that waits is cut off by the end of its call, and begins no more afte
   calls.abort({}, ended)
   await expect(waiting).rejects.toEqual(ended)
   expect(codeOf(() => flight.uncut(3))).toBe('unauthenticated')
+  await expect(flight.uncut(Promise.resolve(4))).rejects.toEqual(ended)
 })
 
 test('everybody with a call in flight is named once', () => {

@@ -172,6 +172,38 @@ describe('a call', () => {
       })
     expect(asked).toEqual(['a i1|a/b|v2', 'a i1|a|v2', 'a i1|a/b|v2'])
   })
+  test('gives a parameter of many segments as they are', async () => {
+    const { on, asked } = house(() => true, { a: 'f:{path.id}' })
+    const named: OperationRow = { ...operation, path: '/f/{id+}' }
+    await on({ act: { operation: named, kind: 'rest', segments: ['f', 'a', 'b'] } })
+    const one: OperationRow = { ...operation, path: '/f/{id}' }
+    await on({ act: { operation: one, kind: 'rest', segments: ['f', 'a', 'b'] } })
+    const middle: OperationRow = { ...operation, path: '/f/{id+}/g' }
+    await on({ act: { operation: middle, kind: 'rest', segments: ['f', 'a/b', 'g'] } })
+    expect(asked).toEqual(['a f:a/b', 'a f:a', 'a f:a/b'])
+  })
+  test('that has no path, or nothing but null where a check looks, lacks it', async () => {
+    const { path: _path, method: _method, host: _host, ...pathless } = operation
+    const none = house(wants, { a: '{path.owner}' })
+    await none.on({ act: { operation: pathless, kind: 'mcp', segments: [] } })
+    const empty = house(wants, { a: '{body/n}' })
+    await empty.on({ body: question.body && { ...question.body, json: { '/n': null } } })
+    expect([...none.asked, ...empty.asked]).toEqual([])
+  })
+  test('about which a question cannot be made fails, and is not decided without', async () => {
+    const about = (): never => {
+      throw new Error('a bug')
+    }
+    const checks = [{ name: 'a', operations: ['*'], about }]
+    const { asking } = createChecks(
+      () => {
+        throw new Error('policy is not asked')
+      },
+      checks,
+      { mono: () => 0 },
+    )
+    await expect(Promise.resolve(asking(null, question))).rejects.toThrow('a bug')
+  })
   test('that lacks what a check names is decided without its answer', async () => {
     for (const template of ['{path.branch}', '{body/other}', '{body/constructor}']) {
       const { on, asked, evaluated } = house(wants, { a: template })
@@ -233,6 +265,16 @@ describe('nobody is asked', () => {
     const unless = house((said) => said?.['a'] === true && said['b'] === false, { a: 'x', b: 'y' })
     expect((await unless.on()).effect).toBe('deny')
     expect(unless.asked).toHaveLength(2)
+    const three = { a: '1', b: '2', c: '3' }
+    const mixed = (said: Said) => said?.['a'] === true && said['b'] === false
+    const some = house(mixed, three, { answer: (name) => name !== 'b' })
+    expect((await some.on()).effect).toBe('allow')
+    const hopeless = house(() => false, three)
+    await hopeless.on()
+    expect(hopeless.asked).toEqual([])
+    // Of more than three only the two ends are supposed.
+    expect((await house(mixed, { ...three, d: '4' }).suppose()).effect).toBe('deny')
+    expect((await house(mixed, three).suppose()).effect).toBe('allow')
     const many = house(() => false, { a: '1', b: '2', c: '3', d: '4' })
     await many.on()
     expect(many.asked).toHaveLength(4)
@@ -255,6 +297,9 @@ test('what is no call yet is judged by the best that could be answered, and nobo
   const { suppose, asked } = house(wants, { a: 'x' })
   expect(await suppose()).toMatchObject({ effect: 'allow' })
   expect(await suppose()).not.toHaveProperty('checks')
+  const other = house(() => true, { a: 'x' }, { operations: ['other'] })
+  await other.suppose()
+  expect(other.evaluated).toEqual([undefined])
   const unless = house((said) => said?.['a'] === false, { a: 'x' })
   expect((await unless.suppose()).effect).toBe('allow')
   const never = house(() => false, { a: 'x' })

@@ -56,6 +56,97 @@ const routeTo = (method: string, path: string, more: Partial<Route> = {}): Route
 const idOf = (method: string, path: string, more: Partial<Route> = {}): string =>
   classify(routeTo(method, path, more)).operation.id
 
+describe('verbs and trailing slashes', () => {
+  const docs: Provider = {
+    ...acme,
+    trailingSlash: true,
+    operations: [
+      row('root', 'GET', '/'),
+      row('doc', 'GET', '/docs/{id}'),
+      row('doc.run', 'POST', '/docs/{id}:run'),
+      row('doc.more', 'GET', '/docs/{id}/more'),
+      row('item', 'GET', '/items/{id}:/content'),
+      row('user', 'GET', '/users/{id}'),
+    ],
+  }
+  const of = createClassify([docs])
+  const connection = { name: 'acme', provider: docs, clientId: 'c', clientSecret: null, scopes: [] }
+  test.each([
+    ['GET', '/docs/abc', 'doc'],
+    ['POST', '/docs/abc:run', 'doc.run'],
+    ['GET', '/docs/x:run/more', 'doc.more'],
+    ['GET', '/docs/x:walk', 'unknown'],
+    ['GET', '/users/a:word', 'user'],
+    ['GET', '/items/a:/content', 'item'],
+    ['GET', '/items/:/content', 'unknown'],
+    ['GET', '/docs/abc/', 'doc'],
+    ['GET', '/', 'root'],
+  ])('%s %s is %s', (method, path, id) => {
+    expect(of(routeTo(method, path, { connection })).operation.id).toBe(id)
+  })
+  test('a trailing slash is another resource where the provider does not say otherwise', () => {
+    expect(idOf('GET', '/users/me/')).toBe('unknown')
+  })
+})
+
+describe('a batch', () => {
+  const envelopes: Provider['envelopes'] = [
+    {
+      format: 'graph_batch',
+      method: 'POST',
+      segments: ['v1', '$batch'],
+      host: null,
+      rewrite: ['/x'],
+    },
+    {
+      format: 'multipart_batch',
+      method: 'POST',
+      segments: ['batch', '{api}'],
+      host: 'up.acme.example',
+      rewrite: [],
+    },
+  ]
+  const connection = {
+    name: 'acme',
+    provider: { ...acme, envelopes },
+    clientId: 'c',
+    clientSecret: null,
+    scopes: [],
+  }
+  const at = (method: string, path: string, host = 'api.acme.example') =>
+    classify(routeTo(method, path, { connection, host }))
+  const up = 'up.acme.example'
+  test.each([
+    ['POST', '/v1/$batch', undefined, 'graph_batch'],
+    ['POST', '/v1/$batch', up, 'graph_batch'],
+    ['GET', '/v1/$batch', undefined, undefined],
+    ['POST', '/v2/$batch', undefined, undefined],
+    ['POST', '/v1/$batch/x', undefined, undefined],
+    ['POST', '/v1', undefined, undefined],
+    ['POST', '/batch/drive', up, 'multipart_batch'],
+    ['POST', '/batch/drive', undefined, undefined],
+    ['POST', '/batch/', up, undefined],
+    ['POST', '/other/drive', up, undefined],
+  ])('%s %s at %s is %s', (method, path, host, format) => {
+    expect(at(method, path, host).envelope?.format).toBe(format)
+  })
+  test('is no address that can be followed without a key', () => {
+    const route = routeTo('GET', '/users/me', { connection })
+    const known = createClassify([connection.provider])
+    const methods = (text: string) => followedBy(known, route, 'api.acme.example', text)
+    expect(methods('/users/me')).toEqual(['GET', 'PUT'])
+    expect(methods('/v1/$batch')).toEqual([])
+  })
+  test('is one operation for each row, whose answers are rewritten as it says', () => {
+    const [first, second] = [at('POST', '/v1/$batch'), at('POST', '/batch/drive', up)]
+    expect([first, second].map(({ operation }) => [operation.id, operation.rewrite])).toEqual([
+      ['batch', ['/x']],
+      ['batch', []],
+    ])
+    expect(at('POST', '/v1/$batch').operation).toBe(first?.operation)
+  })
+})
+
 describe('a row fits', () => {
   test.each([
     ['GET', '/users/me', 'me'],

@@ -1,6 +1,7 @@
 // What is known of a person, and how old it is: by each source.
 import { describe, expect, test } from 'vitest'
 import type { Entitlements, JsonObject, Principal } from '../../proxy/model.ts'
+import { Problem } from '../../proxy/problem.ts'
 import { createEntitlements, type PeopleSource } from '../../proxy/pipeline/entitlements.ts'
 
 const ISSUED = 1_000_000
@@ -136,6 +137,27 @@ describe('a directory', () => {
     await expect(async () =>
       asked(() => ({ ...known, asOf: 1_000 }), 61_001),
     ).rejects.toMatchObject({ code: 'entitlements_unavailable' })
+    expect((await asked(() => ({ ...known, asOf: 1_000 }), 61_000)).ageMs()).toBe(60_000)
+  })
+  test('of whose facts the age is told, in s', async () => {
+    const told: unknown[] = []
+    const answers = [known, { ...known, asOf: 1_000 }]
+    const ask = createEntitlements({
+      source: { kind: 'directory', ask: () => answers.shift() ?? null },
+      maxAge: { read: 60_000, write: 0, delete: 0, admin: 0 },
+      clock: { now: () => ISSUED, mono: () => 4_500 },
+      aged: (source, seconds) => void told.push([source, seconds]),
+    })
+    for (const _ of [1, 2, 3]) await ask(who(null, null), 'read')
+    expect(told).toEqual([
+      ['file', 0],
+      ['file', 3.5],
+      ['none', 0],
+    ])
+  })
+  test('says itself why it cannot be asked, where it can', async () => {
+    const problem = new Problem('tenant_busy', 'later')
+    await expect(asked(() => Promise.reject(problem))).rejects.toBe(problem)
   })
   test('that fails, at once or later, is unavailable', async () => {
     const fail = (): never => {

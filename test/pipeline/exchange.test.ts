@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, request, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import type { Decision, Json, Route } from '../../proxy/model.ts'
+import type { Decision, Json, Route, Via } from '../../proxy/model.ts'
 import {
   createExchange,
   type Call,
@@ -29,6 +29,7 @@ const around = async (
     told?: (call: Call, problem: Problem) => Problem | Promise<Problem>
     snapshot?: () => Snapshot
     observe?: () => void
+    via?: Via
   } = {},
 ) => {
   const kept: Kept = { refused: [], finished: [], logged: [], seen: [] }
@@ -48,6 +49,7 @@ const around = async (
       clock: { now: Date.now, mono: () => performance.now() },
       log: { debug: write, info: write, warn: write, error: write },
       observe: more.observe ?? ((seen) => void kept.seen.push(seen)),
+      ...(more.via === undefined ? {} : { via: more.via }),
     },
     way,
     more.told ?? ((_call, problem) => problem),
@@ -68,6 +70,25 @@ test('what the way throws is told as a problem, and kept once', async () => {
   const { ask, kept } = await around(() => Promise.reject(new TypeError('a fault')))
   expect(await ask()).toBe('500 internal')
   expect(kept).toMatchObject({ refused: ['internal'], finished: [] })
+})
+
+test('a refusal is told in the vendor’s shape to its clients alone, and as a message of MCP to those of a server', async () => {
+  const errors = { vendor: '{code}' }
+  const way: Way = (call) => {
+    call.route = { connection: { provider: { ...provider, errors } } } as unknown as Route
+    return Promise.reject(new Problem('policy_denied', 'no'))
+  }
+  const told = async (given: Way, via?: Via): Promise<unknown> => {
+    const { url } = await around(given, via === undefined ? {} : { via })
+    return (await fetch(url)).json()
+  }
+  expect(await told(way)).toHaveProperty('vendor', 'policy_denied')
+  expect(await told(way, 'tool')).not.toHaveProperty('vendor')
+  const mcp: Way = (call) => {
+    call.act = { kind: 'mcp' } as unknown as NonNullable<Call['act']>
+    return Promise.reject(new Problem('policy_denied', 'no'))
+  }
+  expect(await told(mcp)).toMatchObject({ jsonrpc: '2.0', error: { message: 'no.' } })
 })
 
 test('an answer that was begun and cannot be written any more ends its connection', async () => {

@@ -288,6 +288,8 @@ describe('the request', () => {
     expect(rewritten).not.toBe('gzip, zstd')
     expect(rewritten).toContain('gzip')
     expect(await asked({ pointers: ['/url'] })).toBe(rewritten)
+    const guard = { pass: (text: string) => ({ text, count: 0 }) }
+    expect(await asked({ injected: null, guard })).toBe(rewritten)
     const signed = { pointers: ['/url'], seal: () => 'dps_x' }
     expect(await asked({ injected: null, signed })).toBe(rewritten)
   })
@@ -375,6 +377,12 @@ describe('what goes wrong on the way is told by its kind', () => {
     ['ETIMEDOUT', true, 'upstream_unreachable', 'connection_terminated'],
     ['ECONNRESET', true, 'upstream_unreachable', 'connection_terminated'],
     ['DEPUTY_ADDRESS_PROHIBITED', false, 'upstream_prohibited', 'destination_ip_prohibited'],
+    ['DEPUTY_PROXY_REFUSED', false, 'egress_refused', 'http_request_denied'],
+    ['DEPUTY_PROXY_TIMEOUT', false, 'upstream_timeout', 'connection_timeout'],
+    ['DEPUTY_PROXY_UNREACHABLE', false, 'upstream_unreachable', 'destination_unavailable'],
+    ['DEPUTY_PROXY_FAILED', false, 'upstream_unreachable', 'destination_unavailable'],
+    ['DEPUTY_PROXY_GARBLED', false, 'upstream_unreachable', 'http_protocol_error'],
+    ['DEPUTY_TRUST_UNREADABLE', false, 'upstream_unreachable', 'tls_certificate_error'],
   ])('%s, sent: %s', async (code, started, which, kind) => {
     const one = await call()
     const sent = await one.next()
@@ -539,10 +547,12 @@ describe('a 401', () => {
     // Nor does the old answer come in place of the refusal, though it was let through at that moment.
     const still = Promise.withResolvers<Injected | null>()
     const two = await call({ job: { again: () => still.promise } })
-    ;(await two.next()).head(401)
+    const old = await two.next()
+    old.head(401)
     still.resolve(null)
     two.abort(REVOKED())
     expect(await two.answer()).toBe('599')
+    expect(old.did.resumed).toBe(0)
   })
   test('that asks for another sign-in says which, without the token in it', async () => {
     const demand = (acr: string): string[] => [

@@ -71,6 +71,12 @@ describe('how long', () => {
     expect(hold.budget(asking('wait=0'), run)).toBe(0)
     expect(hold.budget(asking(), until(null))).toBe(1_000)
   })
+  test('and at least as long as whoever shows the link says, where the call says nothing', () => {
+    const hold = make({ unasked: 1_000 })
+    expect(hold.budget(asking(), until(null), 45_000)).toBe(45_000)
+    expect(hold.budget(asking(), until(null), 10)).toBe(1_000)
+    expect(hold.budget(asking('wait=2'), until(null), 45_000)).toBe(2_000)
+  })
 })
 
 describe('who waits', () => {
@@ -166,6 +172,22 @@ describe('what ends it', () => {
     expect(await held).toBe(false)
     expect(waiting.aborted()).toBe(true)
     expect([res.listenerCount('close'), hold.count()]).toEqual([0, 0])
+  })
+  test('a change, after which all are asked anew, but not who left nor at a shutdown', async () => {
+    for (const [ends, anew] of [
+      [() => undefined, true],
+      [(hold: ReturnType<typeof make>) => hold.release(), false],
+      [(_: unknown, res: { closed: boolean }) => void (res.closed = true), false],
+    ] as const) {
+      const hold = make()
+      const res = Object.assign(new EventEmitter(), { closed: false })
+      const waiting = person()
+      const given = res as unknown as ServerResponse
+      const held = hold.wait(given, NONE, { agent: 'a', ms: 1 }, waiting.ended)
+      hold.again()
+      ends(hold, res)
+      expect(await held).toBe(anew)
+    }
   })
   test('a failure, which takes up no room afterwards', async () => {
     const hold = make({ calls: 1 })

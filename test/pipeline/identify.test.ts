@@ -43,6 +43,7 @@ const awayOf = (id: string, agent: string): Principal => ({
   standings: [],
 })
 
+type Standing = NonNullable<Parameters<typeof createIdentify>[0]['standing']>
 type Told = {
   readonly trust?: 'asserted' | 'plain'
   readonly issuer?: Partial<Issuer>
@@ -51,6 +52,10 @@ type Told = {
   readonly workloads?: boolean
   /** The one that calls, whatever is sent. */
   readonly workload?: Workload | null
+  /** What else holds of the run. */
+  readonly ran?: Partial<Principal>
+  /** false: nobody can let a workload act while they are away. */
+  readonly away?: boolean
 }
 const world = ({
   trust = 'asserted',
@@ -58,13 +63,15 @@ const world = ({
   rows = [],
   workloads = false,
   workload = null,
+  ran = {},
+  away = true,
 }: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
   const published = { keys: [jwk(ED.publicKey, 'k1')] as object[], asked: 0, away: false }
   const whose = (token: string): Principal => {
     if (token !== RUN) throw new Problem('unauthenticated', 'no such run')
-    return run
+    return { ...run, ...ran }
   }
   const clock = {
     now: () => now.s * 1_000,
@@ -77,6 +84,11 @@ const world = ({
     published.asked++
     if (published.away) return Promise.reject(new Error('away'))
     return Promise.resolve(Response.json({ keys: published.keys }))
+  }
+  const standing: Standing = ({ name, agent }, user) => {
+    if (name !== 'nightly' || !['', 'alice', 'bob'].includes(user))
+      throw new Problem('unauthenticated', `nobody lets ${name} act (${user})`)
+    return awayOf(user === '' ? 'alice' : user, agent)
   }
   const identify = createIdentify({
     trust,
@@ -107,11 +119,7 @@ const world = ({
       sent: sentBy,
       forget: quiet,
     },
-    standing: ({ name, agent }, user) => {
-      if (name !== 'nightly' || !['', 'alice', 'bob'].includes(user))
-        throw new Problem('unauthenticated', `nobody lets ${name} act (${user})`)
-      return awayOf(user === '' ? 'alice' : user, agent)
-    },
+    ...(away ? { standing } : {}),
     keysOf: (source) => {
       const keys = createIssuerKeys(source, { grace: 3_600_000, fetch, clock, log })
       open.push(keys)
@@ -532,6 +540,13 @@ describe('names with the key of an application', () => {
   }
   const tenant = ['Deputy-Tenant', 'a']
   const JOSE = Buffer.from('jos\u00e9').toString('latin1')
+  test('are none beside a signed tag, whatever key of a provider stands in the slot', async () => {
+    const { identify } = world({ rows: [crm] })
+    const theirs = slot(`Bearer ${'x'.repeat(40)}:y`)
+    expect(await who(identify, [...header(await sign()), ...theirs])).toBe('alice')
+    expect(await who(identify, [...header(RUN), ...theirs])).toBe('of-the-run')
+    expect(await who(identify, theirs)).toMatch(/^application_unknown: /)
+  })
   test('are known at once, one value for each person, wherever the key stood', async () => {
     const { identify } = world({ rows: [crm] })
     const both = [...slot(`Bearer ${KEY}`), ...header('alice'), ...tenant]
@@ -587,6 +602,91 @@ describe('names with the key of an application', () => {
   test('are found where none belong', () => {
     const { identify } = world({ rows: [crm] })
     expect(identify.tags.holds(`see ${KEY}:alice`)).toBe(true)
+  })
+})
+
+describe('a tag beside the token of a workload', () => {
+  const workload: Workload = {
+    name: 'nightly',
+    subject: 'sub',
+    agent: 'agent:n',
+    expiresAt: (NOW + 100) * 1_000,
+  }
+  const FOREIGN = /^workload_unauthenticated: the tag is for .*, and the workload’s token says/
+  test('is of the same agent, and both must hold', async () => {
+    const { identify } = world({ workload })
+    const mine = header(await sign({ client_id: 'agent:n' }))
+    const { who: joined } = await identify.identify(mine, null)
+    expect(joined).toMatchObject({
+      agent: 'agent:n',
+      workload: { name: 'nightly', subject: 'sub' },
+      expiresAt: (NOW + 100) * 1_000,
+    })
+    expect(known(identify, mine), 'one value for each two').toBe(joined)
+    const later = world({ workload: { ...workload, expiresAt: (NOW + 900) * 1_000 } })
+    expect((await later.identify.identify(mine, null)).who.expiresAt).toBe((NOW + 300) * 1_000)
+  })
+  test('that is for another agent is refused: an assertion, a run, an application’s word', async () => {
+    const { identify } = world({ workload })
+    expect(await who(identify, header(await sign()))).toMatch(FOREIGN)
+    for (const ran of [{}, { verified: false }])
+      expect(await who(world({ workload, ran }).identify, header(RUN))).toMatch(FOREIGN)
+    const key = 'crm-key--'.padEnd(40, 'k')
+    const rows: readonly Application[] = [
+      {
+        name: 'crm',
+        keys: [{ digest: createHash('sha256').update(key).digest(), key: secret(key) }],
+        workload: null,
+        agent: 'agent:crm',
+        realm: 'corp',
+        tenants: ['default'],
+        people: ['*'],
+      },
+    ]
+    expect(await who(world({ workload, rows }).identify, slot(`Bearer ${key}:alice`))).toMatch(
+      FOREIGN,
+    )
+  })
+  test('is heard, and not that its workload may act for somebody who is away', async () => {
+    const { identify } = world({ workloads: true, ran: { agent: 'agent:nightly' } })
+    const nightly = ['Deputy-Agent', 'nightly']
+    expect(await who(identify, [...nightly, ...header(RUN)])).toBe('of-the-run')
+    expect(await who(identify, nightly)).toBe('alice')
+    const nobody = world({ workloads: true, away: false }).identify
+    expect(await who(nobody, nightly)).toMatch(NO_TAG)
+  })
+  test('that names somebody in the path is no name for an application’s workload', async () => {
+    const row: Application = {
+      name: 'crm',
+      keys: [],
+      workload: 'nightly',
+      agent: 'agent:n',
+      realm: 'corp',
+      tenants: ['default'],
+      people: ['*'],
+    }
+    const { identify } = world({ rows: [row], workload })
+    expect(await who(identify, header('alice'))).toBe('alice')
+    expect(await who(identify, header('alice'), 'bob')).toMatch(/^[a-z_]+: /)
+    const both = [...header('alice'), ...slot(`Bearer ${await sign()}`)]
+    expect(await who(world().identify, both), 'without an application').toMatch(TWO)
+  })
+  test('that is a plain name is of whichever agent the workload is', async () => {
+    const { identify } = world({ trust: 'plain', workload })
+    expect((await identify.identify(header('alice'), null)).who).toMatchObject({
+      agent: 'agent:n',
+      expiresAt: workload.expiresAt,
+    })
+  })
+  test('need not name an agent where a workload does, and must where none may or none did', async () => {
+    const unnamed = header(await sign({ client_id: undefined }))
+    expect(await who(world({ workload }).identify, unnamed)).toBe('alice')
+    expect(await who(world({ workloads: true }).identify, unnamed)).toMatch(
+      /^unauthenticated: the tag names no agent, and no token of a workload came/,
+    )
+    expect(await who(world().identify, unnamed)).toMatch(
+      /^unauthenticated: the assertion has no agent at \/client_id/,
+    )
   })
 })
 

@@ -103,6 +103,8 @@ describe('an operation', () => {
     const of = classify(routeOf('POST'))
     const rest: Act = { ...of, kind: 'rest' }
     expect(spoken(rest, routeOf('POST'), undefined, null)).toBe(rest)
+    const { messages: _messages, ...without } = of
+    expect(spoken(without, routeOf('POST'), undefined, null)).toBe(without)
     expect(() => spoken(of, routeOf('POST'), undefined, null)).toThrow('needs a JSON-RPC message')
   })
   test('whether its client shows links it says itself, or its session of the older revision', () => {
@@ -149,6 +151,9 @@ describe('an operation', () => {
       spoken(classify(routeOf(method)), routeOf(method), undefined, null)
     expect(of('GET').operation.id).toBe('mcp.stream')
     expect(of('GET').lists).toHaveLength(6)
+    expect(classify(routeOf('POST')).operation.id, 'what a POST is its message says').toBe(
+      'unknown',
+    )
     expect(of('DELETE')).toMatchObject({ operation: { id: 'mcp.session.end' } })
     expect(of('DELETE').lists).toBeUndefined()
     const hidden = { method: 'tools/call', params: { name: 'create' } }

@@ -1,6 +1,11 @@
 import { expect, test } from 'vitest'
 import type { Decision } from '../../proxy/model.ts'
-import { createObligations, type Carrier, type Obliged } from '../../proxy/pipeline/obligations.ts'
+import {
+  createObligations,
+  refuse,
+  type Carrier,
+  type Obliged,
+} from '../../proxy/pipeline/obligations.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { codeOf } from '../wire/fixture.ts'
 
@@ -46,6 +51,22 @@ test('each is carried out in the order of their types, with its own name and pro
     ['count', 'y', '0', 0],
     ['tell', 'x', '0', 0],
   ])
+})
+
+test('what is still to be done on the way is told; what cannot be met is a refusal that names it', async () => {
+  const later = { in: 'response', pointers: ['/a'], part: null } as const
+  const { carry } = createObligations(
+    new Map<string, Carrier>([
+      ['hide', () => later],
+      ['odd', (_about, name) => refuse(name, 'nobody knows how')],
+    ]),
+  )
+  expect(await carry([[about, demanding('hide')]])).toEqual([later])
+  await expect(carry([[about, demanding('hide', 'odd')]])).rejects.toMatchObject({
+    code: 'obligation_refused',
+    message: 'policy demands "1": nobody knows how',
+    extra: { obligation: '1' },
+  })
 })
 
 test('what a carrier throws is what the call gets, and nothing after it is carried out', async () => {

@@ -988,7 +988,9 @@ describe('the query of a URL that the provider wrote', () => {
     expect(one.jobs[0] && targetText(one.jobs[0].route.target)).toBe(TEXT)
   })
   test('is not looked into where its whole address is sealed', async () => {
-    const one = await house()
+    // The tag reads as if it had come in the key slot.
+    const identify = () => ({ who: alice, place: 'slot' }) as const
+    const one = await house(undefined, () => ({ identify }))
     const to = { host: 'api.acme.example', target: TEXT, methods: ['GET'] }
     const segment = one.deps.addressTags.seal('user:alice', to)
     expect(await one.stripped(`/~${segment}/api.acme.example${TEXT}`)).toEqual([])

@@ -140,6 +140,22 @@ test('a deny tells the reasons of policy, not what the person could consent to',
   expect(asked).toEqual([])
 })
 
+test('of a call of several it says which part is not allowed', async () => {
+  const { of } = refusals()
+  const reasons = [{ code: 'after_hours', msg: 'too late' }]
+  const parts = [act('issues.read'), act('files.read')] as const
+  const several = { route, act: { ...act('batch'), parts } }
+  expect(await of(who, { ...several, part: 2 }, held, decision('deny', { reasons }))).toMatchObject(
+    {
+      message:
+        'The security policy does not allow part 2 of 2 of this call, files.read, so that nothing of it was sent: too late (after_hours).',
+      extra: { part: 2 },
+    },
+  )
+  const whole = await of(who, { ...wanted, part: null }, held, decision('deny', { reasons }))
+  expect(whole.extra).not.toHaveProperty('part')
+})
+
 test('a call that no catalogue names is refused with the key under which an operator can name it', async () => {
   const reasons = [{ code: 'operation_unknown', msg: 'the catalogue has no such operation' }]
   const unknown = { route, act: act('unknown') }
@@ -261,6 +277,8 @@ test('what no person can lift stays as it is', () => {
   const { told } = refusals()
   const problem = new Problem('upstream_timeout', 'late')
   expect(told(call(), problem)).toBe(problem)
+  const decided = new Problem('consent_required', 'x', { extra: { decision_id: 'd1' } })
+  expect(told(call(), decided), 'what policy refused by itself').toBe(decided)
 })
 
 test('a link that cannot be made is a problem of its own', async () => {

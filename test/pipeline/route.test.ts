@@ -52,6 +52,32 @@ const at = (url: string, headers: Headers = {}, method = 'GET') =>
 const refused = (url: string, headers: Headers = {}) => codeOf(() => at(url, headers))
 const by = (name: string): Headers => ({ 'deputy-connection': name })
 
+test('a prefix of the API is another word for what the definition says, as a whole', () => {
+  const prefixes = { '/api/v3': '', '/api/graphql': '/graphql' }
+  const server = buildRoutes([connection('server', { ...acme, prefixes })])
+  const to = (path: string): string => {
+    const req = { url: `/api.acme.example${path}`, method: 'GET', headers: {} }
+    const { target } = matchRoute(server, req, null)
+    return target.path + target.query.map(({ raw }) => `?${raw}`).join('')
+  }
+  for (const [came, sent] of [
+    ['/api/v3/user', '/user'],
+    ['/api/v3', '/'],
+    ['/api/v3?a=1', '/?a=1'],
+    ['/api/graphql', '/graphql'],
+    ['/api/v3x/user', '/api/v3x/user'],
+    ['/x/api/v3/user', '/x/api/v3/user'],
+    ['/user', '/user'],
+  ] as const)
+    expect(to(came)).toBe(sent)
+})
+
+test('a host that nobody serves is told as that', () => {
+  expect(() => at('/nowhere.example/x')).toThrow(
+    'no configured connection serves "nowhere.example"',
+  )
+})
+
 describe('by path', () => {
   test('the first segment is the host, and the rest is what is sent', () => {
     expect(at('/api.acme.example/a%20b/c?d=e')).toMatchObject({
@@ -245,6 +271,10 @@ describe('by a listener of its own', () => {
     expect(via('forge.example', by('home')).connection.name).toBe('home')
     expect(codeOf(() => via('forge.example'))).toBe('connection_ambiguous')
     expect(codeOf(() => via('no host'))).toBe('route_not_found')
+    const forwarded = { upstream: 'home@forge.example', user: null, forward: true } as const
+    expect(matchRoute(table, { url: '/x', method: 'GET', headers: {} }, forwarded)).toMatchObject({
+      addressing: { kind: 'forward' },
+    })
   })
 })
 

@@ -114,7 +114,14 @@ test('a call that waited is still the same person’s, by the same standing', ()
   const now = createStanding(() => 0).at(who, 'github')
   expect(stillTheSame(now, now)).toBe(now)
   expect(stillTheSame(tagged, tagged)).toBe(tagged)
-  const bob = { ...now, person: { ...now.person, id: 'bob' } }
-  for (const other of [bob, { ...now, standing: 's-later' }, tagged])
+  for (const more of [{ id: 'bob' }, { realm: 'other' }, { tenant: 'other' }]) {
+    const other = { ...now, person: { ...now.person, ...more } }
     expect(code(() => stillTheSame(now, other))).toBe('standing_refused')
+  }
+  for (const other of [{ ...now, standing: 's-later' }, tagged])
+    expect(code(() => stillTheSame(now, other))).toBe('standing_refused')
+  expect(code(() => stillTheSame(tagged, now))).toBe('standing_refused')
+  // A tag says itself whose the call is now.
+  const moved = { ...tagged, person: { ...tagged.person, realm: 'other' } }
+  expect(stillTheSame(tagged, moved)).toBe(moved)
 })

@@ -80,6 +80,13 @@ test('headers that a client writes anew at each try are left out, and no others'
     'destination',
     'stripe-account',
   ])
+  const anew = [
+    ['accept-encoding', 'baggage', 'idempotency-key', 'mcp-session-id', 'traceparent'],
+    ['tracestate', 'user-agent', 'x-amzn-trace-id', 'x-cloud-trace-context', 'x-correlation-id'],
+    ['x-goog-api-client', 'x-request-id', 'x-b3-flags', 'x-datadog-trace-id', 'x-stainless-lang'],
+  ].flat()
+  expect(boundHeaders(anew.flatMap((name) => [name, 'v']))).toEqual([])
+  for (const name of anew) expect(boundHeaders([`${name}s`.slice(1), 'v'])).toHaveLength(1)
 })
 
 test('a message of JSON-RPC is the same under another id and progress token, and by nothing else', () => {
@@ -92,6 +99,10 @@ test('a message of JSON-RPC is the same under another id and progress token, and
   const again = { ...message, id: 'b', params: { ...message.params, _meta: { progressToken: 8 } } }
   const said = (one: object): string => unnumbered(JSON.stringify(one))
   expect(said(again)).toBe(said(message))
+  const { _meta: _token, ...params } = message.params
+  expect(said({ ...message, params })).toBe(said(message))
+  const ping = { jsonrpc: '2.0', id: 1, method: 'ping' }
+  expect(said({ ...ping, params: {} })).not.toBe(said(ping))
   for (const other of [
     { ...message, method: 'tools/list' },
     { ...message, params: { ...message.params, arguments: { to: 'eve' } } },

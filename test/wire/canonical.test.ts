@@ -238,6 +238,11 @@ describe('canonicalHeaders', () => {
   test('a configured header with an underscore works, and its twin is refused', () => {
     expect(codeOf(() => canonicalHeaders('X_User')(['X_User', 'a']))).toBeNull()
     expect(codeOf(() => canonicalHeaders('X_User')(['X-User', 'a']))).toBe('request_invalid')
+    const workload = canonicalHeaders('X-User', 'X_Workload')
+    expect(codeOf(() => workload(['X_Workload', 'a']))).toBeNull()
+    for (const name of ['X-Workload', 'X.Workload'])
+      expect(codeOf(() => workload([name, 'a']))).toBe('request_invalid')
+    expect(codeOf(() => workload(['Connection', 'x-workload']))).toBe('workload_unauthenticated')
   })
 
   test.each(['Deputy-User', 'close, deputy-user', 'deputy_user', 'Authorization'])(

@@ -267,6 +267,10 @@ describe('what the agent may say', () => {
     expect(valuesOf(headers, 'x-hop')).toEqual([])
     expect(valuesOf(headers, 'connection')).toEqual([])
     expect(valuesOf(headers, 'x-stay')).toEqual(['2'])
+    const asked = ['Accept-Encoding', 'gzip', 'Connection', 'x-hop']
+    expect(valuesOf(send(asked).headers, 'accept-encoding')).toEqual(['gzip'])
+    const named = [...asked, 'Connection', 'Accept-Encoding']
+    expect(valuesOf(send(named).headers, 'accept-encoding')).toEqual([])
   })
 
   test('the injected credential is there exactly once', () => {
@@ -524,6 +528,8 @@ describe('what of the answer comes back', () => {
 
   test('what Connection names does not', () => {
     expect(answerHeaders(['X-Hop', '1', 'Connection', 'x-hop', 'X-B', '2'])).toEqual(['X-B', '2'])
+    const other = ['X-Hop', '1', 'X-C', 'x-hop']
+    expect(answerHeaders(other), 'another header may say the same').toEqual(other)
   })
 
   test('a rewritten body loses what spoke of its bytes', () => {
@@ -678,6 +684,8 @@ describe('the watcher of a body', () => {
 
   test('reads characters of two bytes', () => {
     const wide = Buffer.from(`a ${TOKEN}`, 'utf16le')
+    const rest = Buffer.from(`${TOKEN.slice(10)} is the rest`, 'utf16le')
+    expect(watched(200, 'text/plain; charset=utf-16le', rest)).toBe(rest.toString())
     for (const status of [200, 206])
       expect(
         watched(status, 'text/plain; charset=utf-16le', wide)?.replaceAll('\0', ''),

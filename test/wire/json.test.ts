@@ -3,6 +3,10 @@ import { describe, expect, test } from 'vitest'
 import {
   atPointer,
   EXACT,
+  exactly,
+  hasNumber,
+  isMarked,
+  markNumbers,
   meansUnauthorized,
   memberAt,
   parseStrict,
@@ -138,4 +142,26 @@ test.each<[unknown, boolean]>([
   [undefined, false],
 ])('an object is no list and no null: %j', (value, is) => {
   expect(isObject(value)).toBe(is)
+})
+
+test('numbers come out as they were written, and nothing else does', () => {
+  const text = '["\\u0041",1.0,12345678901234567891,true,null,{"a":-0}]'
+  expect(JSON.stringify(JSON.parse(text, exactly))).toBe(
+    '["A",1.0,12345678901234567891,true,null,{"a":-0}]',
+  )
+})
+
+test('a number that this runtime reads as another is marked, wherever it stands', () => {
+  for (const lossy of ['9007199254740993', '1e400', '0.10000000000000000001', '-1e-400'])
+    for (const text of [lossy, `[1,${lossy}]`, `{"a":{"b":[null,"x",${lossy}]}}`])
+      expect(isMarked(markNumbers(text)), text).toBe(true)
+  for (const text of ['1.0', '1e3', '-0', '0.1', '[9007199254740992,"9007199254740993"]', '{}'])
+    expect(isMarked(markNumbers(text)), text).toBe(false)
+  expect(markNumbers('{"a":[1.50,"1"]}')).toEqual({ a: [1.5, '1'] })
+})
+
+test('is there a number in it?', () => {
+  for (const value of [0, [1], { a: [{ b: 2 }] }]) expect(hasNumber(value)).toBe(true)
+  for (const value of [null, '1', true, [], ['1', null], { a: { b: false } }])
+    expect(hasNumber(value)).toBe(false)
 })

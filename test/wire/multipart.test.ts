@@ -37,6 +37,34 @@ describe('a boundary', () => {
     for (const first of ['--YY', 'abcd'])
       expect(codeOf(() => read(`${first}\r\n${part}\r\n--XX--`))).toBe('request_invalid')
   })
+  test('is said once, and by no other word that has it inside', () => {
+    const of = (type: string) =>
+      codeOf(() => multipartFields(Buffer.from(body('XX', part)), `multipart/form-data${type}`))
+    expect(of('; boundary=XX')).toBeNull()
+    for (const type of [
+      '',
+      '; boundary=XX; boundary=YY',
+      '; xboundary=YY; boundary=XX',
+      '; boundary=XX; Boundary*0=YY',
+    ])
+      expect(of(type), type).toBe('request_invalid')
+  })
+  test('stands on a line of its own, and ends the body where it says so', () => {
+    const whole = body('XX', part)
+    expect(codeOf(() => read(whole))).toBeNull()
+    for (const text of [
+      `${whole}\r\n--XX`,
+      `${whole} `,
+      whole.replace('--XX\r\n', '--XX \r\n'),
+      whole.replace('--XX\r\n', '--XXab'),
+      whole.replace('\r\n--XX--', '--XX--'),
+      whole.replace('\r\n--XX--', '\n\n--XX--'),
+    ])
+      expect(
+        codeOf(() => read(text)),
+        JSON.stringify(text),
+      ).toBe('request_invalid')
+  })
   test('that looks like a header does not make one', () => {
     expect(codeOf(() => read(`--a:b\r\n${DISPOSITION}\r\n--a:b--`, 'a:b'))).toBe('request_invalid')
   })
@@ -49,6 +77,18 @@ test.each([
   ['a folded header', `${DISPOSITION}\r\n ; name="b"`],
   ['a blank before the colon', `${DISPOSITION}\r\nContent-Disposition : form-data; name="b"`],
   ['a line feed alone', `${DISPOSITION}\nContent-Disposition: form-data; name="b"`],
+  ['another disposition than form-data', 'Content-Disposition: attachment; name="a"'],
+  ['an escaped quote', 'Content-Disposition: form-data; name="a"; filename="b\\"; x="c"'],
+  ['a name in other quotes', "Content-Disposition: form-data; name='a'"],
+  ['no name', 'Content-Disposition: form-data; filename="x"'],
+  ['two names', 'Content-Disposition: form-data; name="a"; name="b"'],
+  ['a name with a backslash', 'Content-Disposition: form-data; name="a\\b"'],
+  ['an encoded word', 'Content-Disposition: form-data; name="=?utf-8?q?a?="'],
+  ['a second disposition', `${DISPOSITION}\r\n${DISPOSITION}`],
+  ['a second type', `${DISPOSITION}\r\nContent-Type: a/b\r\nContent-Type: c/d`],
+  ['parts of its own', `${DISPOSITION}\r\nContent-Type: Multipart/Mixed; boundary=b`],
+  ['a transfer encoding', `${DISPOSITION}\r\nContent-Transfer-Encoding: base64`],
+  ['a part without a disposition', 'Content-Type: text/plain'],
 ])('%s is refused', (_what, head) => {
   expect(codeOf(() => read(body('XX', `${head}\r\n\r\nv`)))).toBe('request_invalid')
 })

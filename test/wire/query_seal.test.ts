@@ -114,6 +114,7 @@ describe('no seal', () => {
     ['secret12', 'SECRET12'],
     ['PARTONE1PARTTWO2', '/go?a=PARTONE1&b=PARTTWO2'],
     ['SECRET-12-34', '/go?to=SECRET1234'],
+    ['SEC-RET12', '/go?to=SEC.RET12'],
   ])('for what a provider may make of what it said: %s of %s', (value, said) => {
     expect(sealOf(`/f?token=${encodeURIComponent(value)}`, [said])).toBeNull()
     expect(sealOf('/f?token=0ther1t0ken2', [said])).not.toBeNull()

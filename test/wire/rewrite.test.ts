@@ -2,6 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Addressing } from '../../proxy/model.ts'
 import {
+  arePointers,
   rewriteJson,
   rewriteLink,
   rewriteReference,
@@ -456,4 +457,34 @@ describe('redaction', () => {
       )
     }
   })
+})
+
+test('what is taken out is taken out of each depth, and counted only where it was there', () => {
+  const taken = (text: string, ...pointers: readonly string[]) => takeOutOfJson(text, pointers)
+  expect(taken('{"a":1,"b":{"a":2,"c":3}}', '/a', '/b/a').text).toBe('{"b":{"c":3}}')
+  expect(taken('{"b":{"c":3,"a":2},"a":1}', '/**/a').text).toBe('{"b":{"c":3}}')
+  expect(taken('{"a":{"b":[1,2]}}', '/x', '/a/x', '/a/b/7')).toEqual({
+    text: '{"a":{"b":[1,2]}}',
+    count: 0,
+  })
+})
+
+test('pointers are a list of at most 64 texts of at most 512 characters, each RFC 6901 of something', () => {
+  const long = `/${'a'.repeat(511)}`
+  for (const value of [[], ['/a', '/', '/a~1b/~0/*/**'], Array(64).fill('/a'), [long]])
+    expect(arePointers(value)).toBe(true)
+  for (const value of [
+    '/a',
+    { length: 1, 0: '/a' },
+    null,
+    [''],
+    ['a'],
+    ['/a~2'],
+    ['/a~'],
+    [1],
+    ['/a', null],
+    Array(65).fill('/a'),
+    [`${long}a`],
+  ])
+    expect(arePointers(value)).toBe(false)
 })

@@ -86,6 +86,22 @@ describe('an echoed token is blotted out', () => {
     expect(said).toMatch(/^x \[redacted\]/)
   })
 
+  test.each([0, 1, 2, 3, 4, 5])('in base64 of a text in which it begins at %i', (before) => {
+    const bytes = Buffer.from(`${'x'.repeat(before)}${ODD}${PLAIN} and more`)
+    for (const token of [ODD + PLAIN, ODD])
+      for (const code of ['base64', 'base64url'] as const) {
+        const text = bytes.toString(code)
+        const { out, hits } = feed(token, [Buffer.from(text)])
+        // Each character of which no bit is of anything else.
+        const [from, to] = [
+          Math.ceil((8 * before) / 6),
+          Math.floor((8 * (before + token.length)) / 6),
+        ]
+        expect(hits).toBe(1)
+        expect(out.slice(0, from) + out.slice(to)).toBe(text.slice(0, from) + text.slice(to))
+        expect(out.slice(from, to)).toBe('[redacted]'.padEnd(to - from, '*').slice(0, to - from))
+      }
+  })
   test('base64 of a short token is searched as far as it says enough', () => {
     const eight = feed('12345678', [Buffer.from(Buffer.from('12345678').toString('base64'))])
     expect(eight.hits).toBe(1)

@@ -27,6 +27,50 @@ const form = (text: string): readonly [string, readonly string[]] => {
 const percent = (text: string): string =>
   [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')
 
+describe('a header', () => {
+  const cut = (...names: readonly string[]): readonly string[] =>
+    strippedHeaders(
+      names.flatMap((name) => [name, 'v']),
+      'deputy-user',
+      provider,
+    )
+  const each = (names: readonly string[]) => names.map((name) => `header:${name}`)
+  test.each([
+    ['that changes what policy saw', ['x-original-url', 'x-rewrite-url', 'x-original-host']],
+    ['in which the token goes', ['authorization']],
+    ['that the definition names, in its spelling and any other', ['boxapi', 'as-user', 'as_user']],
+    ['that speaks of a credential', ['x-secret', 'x_secret', 'cookie']],
+    ['that ends in key', ['x-master-key', 'x.master.key']],
+    [
+      'by which front servers name the user',
+      ['remote-user', 'x-forwarded-email', 'x_webauth_user'],
+    ],
+    ['that acts as somebody', ['x-run-as', 'x-trino-user']],
+    ['that is a user by its whole name', ['x-user-id', 'groups', 'x_roles']],
+  ])('%s is cut out, and named', (_what, names) => {
+    expect(cut(...names)).toEqual(each(names))
+  })
+  test('of a session of nobody, and what only looks like one, stays', () => {
+    expect(
+      cut('mcp-session-id', 'workbook-session-id', 'x-user-agent', 'idempotency-key', 'accept'),
+    ).toEqual([])
+    expect(cut('Mcp_Session_Id', 'Deputy-User', 'X-Secret')).toEqual(
+      each(['mcp_session_id', 'x-secret']),
+    )
+  })
+  test('of such a session is cut out where the definition names it', () => {
+    const strip = { ...provider.strip, headers: ['mcp-session-id', 'x-odd-name'] }
+    const names = ['MCP-Session-Id', 'v', 'X_Odd_Name', 'v']
+    expect(strippedHeaders(names, 'x', { ...provider, strip })).toEqual(
+      each(['mcp-session-id', 'x_odd_name']),
+    )
+    const present = { header: 'X-Odd-Place', scheme: '' }
+    expect(strippedHeaders(['x_odd_place', 'v'], 'x', { ...provider, present })).toEqual(
+      each(['x_odd_place']),
+    )
+  })
+})
+
 describe('the query', () => {
   test.each([
     ['a=1&access_token=x&b=2', '/x?a=1&b=2', ['query:access_token']],

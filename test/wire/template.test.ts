@@ -64,6 +64,9 @@ describe('a value', () => {
     for (const text of ['user:{id}', '{id}', '{id}#member'])
       expect(() => fill(text, { id: value })).toThrow(Unaskable)
   })
+  test('may have 512 characters', () => {
+    expect(fill('user:{id}', { id: 'x'.repeat(512) })).toHaveLength(517)
+  })
   test('is not told in the message', () => {
     expect(() => fill('user:{id}', { id: 'canary:bob' })).toThrow(
       /^\{id\} holds a colon, a hash, an asterisk or a space, which would change what is asked$/,

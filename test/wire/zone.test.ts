@@ -19,6 +19,12 @@ describe('a clock shows', () => {
     expect(at('Asia/Tokyo', '2026-11-29T23:30:00Z')).toBe('mon 8:30')
     expect(at('Asia/Kolkata', '2026-11-29T18:30:00Z')).toBe('mon 0:0')
   })
+  test('each day of a week', () => {
+    const days = Array.from({ length: 7 }, (_, i) => at('UTC', `2026-11-0${i + 1}T00:05:00Z`))
+    expect(days).toEqual(
+      ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'].map((day) => `${day} 0:5`),
+    )
+  })
   test('no hour from 2 to 3 when daylight saving begins, and that hour twice when it ends', () => {
     expect(at('Europe/Berlin', '2026-03-29T00:59:00Z')).toBe('sun 1:59')
     expect(at('Europe/Berlin', '2026-03-29T01:00:00Z')).toBe('sun 3:0')

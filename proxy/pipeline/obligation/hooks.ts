@@ -233,5 +233,4 @@ const readOnce = (text: string): unknown => {
   }
 }
 /** The same with each number as it was written. */
-const exactValue = (text: string | null): unknown =>
-  text === null ? null : JSON.parse(text, exactly)
+const exactValue = (text: string | null): unknown => JSON.parse(text ?? 'null', exactly)

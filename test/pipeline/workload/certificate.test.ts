@@ -44,6 +44,8 @@ test('a certificate names its agent until it ends, by one value', () => {
   expect(of(one)).toBe(workload)
   clock.at += 1_000
   expect(() => of(one)).toThrow('has expired')
+  clock.at = NOW - 1
+  expect(of(one)).toBe(workload)
   clock.at = NOW - 2
   expect(() => of(one)).toThrow('is not valid yet')
 })

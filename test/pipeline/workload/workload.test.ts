@@ -1,9 +1,14 @@
 // Which agent a call is from: one token of a workload, read in one way. test/e2e/workloads.test.ts has the calls themselves.
 import { generateKeyPairSync } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { SignJWT, UnsecuredJWT } from 'jose'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { ClientCertificate } from '../../../proxy/model.ts'
+import type { Fetch } from '../../../proxy/net/dial.ts'
 import { createIssuerKeys } from '../../../proxy/oauth/issuer_keys.ts'
-import { createWorkloads } from '../../../proxy/pipeline/workload/workload.ts'
+import { createWorkloads, type WorkloadIssuer } from '../../../proxy/pipeline/workload/workload.ts'
 import type { WorkloadRow } from '../../../proxy/pipeline/workload/rows.ts'
 import { Problem } from '../../../proxy/problem.ts'
 
@@ -24,7 +29,25 @@ const TRIAGE: WorkloadRow = {
   ],
   agent: 'agent:triage',
 }
-const world = (rows: readonly WorkloadRow[] = [TRIAGE], required = true) => {
+const ISSUER: WorkloadIssuer = {
+  issuer: CLUSTER,
+  jwksUri: `${CLUSTER}/keys`,
+  jwksFile: null,
+  audience: 'deputy',
+  maxAge: 600_000,
+  review: null,
+  rows: [TRIAGE],
+}
+/** @param more rows of client certificates, and issuers whose API server is asked about each token */
+const world = (
+  rows: readonly WorkloadRow[] = [TRIAGE],
+  required = true,
+  more: {
+    readonly certificates?: readonly WorkloadRow[]
+    readonly issuers?: readonly WorkloadIssuer[]
+    readonly fetch?: Fetch
+  } = {},
+) => {
   const quiet = () => undefined
   const now = { s: NOW, mono: 0 }
   const published = { away: false, asked: 0 }
@@ -39,22 +62,9 @@ const world = (rows: readonly WorkloadRow[] = [TRIAGE], required = true) => {
   const workloads = createWorkloads({
     header: 'deputy-agent',
     required,
-    issuers:
-      rows.length === 0
-        ? []
-        : [
-            {
-              issuer: CLUSTER,
-              jwksUri: `${CLUSTER}/keys`,
-              jwksFile: null,
-              audience: 'deputy',
-              maxAge: 600_000,
-              review: null,
-              rows,
-            },
-          ],
-    certificates: [],
-    fetch: () => Promise.reject(new Error('nobody is asked')),
+    issuers: [...(rows.length === 0 ? [] : [{ ...ISSUER, rows }]), ...(more.issuers ?? [])],
+    certificates: more.certificates ?? [],
+    fetch: more.fetch ?? (() => Promise.reject(new Error('nobody is asked'))),
     log,
     keysOf: (source) => {
       const keys = createIssuerKeys(source, { grace: 60_000, fetch, clock, log })
@@ -197,6 +207,92 @@ test('one token, and only one', async () => {
   expect(await agentOf(workloads, [])).toMatch(/does not say which agent/)
   expect(await agentOf(world([TRIAGE], false).workloads, [])).toBeNull()
   expect(world([]).workloads.of(header('anything'))).toBeNull()
+})
+
+test('a header of the same length is another one', async () => {
+  const { workloads } = world()
+  const headers = ['X-Request-Id', 'x', ...header(await sign()), 'Deputy-Agents', 'y']
+  expect(await agentOf(workloads, headers)).toBe('agent:triage')
+  expect(workloads.sent(['X-Request-Id', 'x'])).toBeNull()
+})
+
+describe('a client certificate', () => {
+  const uri = 'spiffe://corp/triage'
+  const certificates: readonly WorkloadRow[] = [
+    { name: 'mesh', match: [['/uri', uri]], agent: 'agent:triage' },
+    { name: 'other', match: [['/uri', 'spiffe://corp/other']], agent: 'agent:other' },
+  ]
+  const shown = (validTo: number, name = uri): ClientCertificate => ({
+    uris: [name],
+    dns: [],
+    cns: [],
+    validFrom: 0,
+    validTo,
+    problem: null,
+  })
+  const END = (NOW + 600) * 1_000
+  test('names the agent by itself, and is asked for where it may', async () => {
+    const { workloads } = world([], true, { certificates })
+    expect(workloads.some).toBe(true)
+    expect(await workloads.of([], shown(END))).toMatchObject({ agent: 'agent:triage' })
+    expect(await agentOf(workloads, [])).toMatch(/as deputy-agent, or show its certificate$/)
+    expect(await agentOf(world().workloads, [])).toMatch(/as deputy-agent$/)
+    expect(world([]).workloads.some).toBe(false)
+  })
+  test('says nothing where no row is about certificates', async () => {
+    const { workloads } = world()
+    const of = await workloads.of(header(await sign()), shown(END, 'spiffe://unknown'))
+    expect(of).toMatchObject({ name: 'triage', expiresAt: END })
+  })
+  test('beside a token says the same, and the earlier end counts, whether or not the token is known', async () => {
+    const { workloads } = world([TRIAGE], true, { certificates })
+    const mine = header(await sign())
+    for (const [validTo, expiresAt] of [
+      [END - 1_000, END - 1_000],
+      [END + 1_000, END],
+    ] as const)
+      expect(await workloads.of(mine, shown(validTo))).toMatchObject({ name: 'triage', expiresAt })
+    const known = await workloads.of(mine)
+    expect(workloads.of(mine, shown(END))).toBe(known)
+    workloads.forget()
+    const foreign = shown(END, 'spiffe://corp/other')
+    for (const _ of ['new', 'known'])
+      await expect((async () => workloads.of(mine, foreign))()).rejects.toMatchObject({
+        code: 'workload_unauthenticated',
+        message: expect.stringContaining('the client certificate says agent:other') as string,
+      })
+  })
+})
+
+test('an issuer whose API server is to be asked is asked, and its keys are not enough', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'deputy-workload-'))
+  const tokenFile = join(folder, 'token')
+  writeFileSync(tokenFile, 'own')
+  const reviewing = 'https://reviewing.test'
+  const review = { where: 'w', server: 'https://api.test', ca: null, tokenFile, cache: 0 }
+  const urls: string[] = []
+  const { workloads, published } = world([TRIAGE], true, {
+    issuers: [{ ...ISSUER, issuer: reviewing, jwksUri: null, review }],
+    fetch: async (url) => {
+      urls.push(url instanceof Request ? url.url : url.toString())
+      return Response.json({
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenReview',
+        status: {
+          authenticated: true,
+          audiences: ['deputy'],
+          user: { username: SUBJECT, uid: 'u1' },
+        },
+      })
+    },
+  })
+  const token = await sign({ iss: reviewing }, OTHER.privateKey)
+  expect(workloads.meant(token)).toBe(true)
+  expect(await agentOf(workloads, header(token))).toBe('agent:triage')
+  expect(urls).toEqual(['https://api.test/apis/authentication.k8s.io/v1/tokenreviews'])
+  expect(await agentOf(workloads, header(await sign()))).toBe('agent:triage')
+  expect([urls.length, published.asked]).toEqual([1, 1])
+  rmSync(folder, { recursive: true })
 })
 
 test('it is remembered until it ends, by the clock that never goes back', async () => {

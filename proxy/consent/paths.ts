@@ -24,7 +24,8 @@ const meeting = (
   if (!open && !fits(wanted, segment)) return null
   const own = open && wanted !== '*' ? wanted : segment
   const rest =
-    meeting(after, others) ?? (/\+\}:?$/.test(segment) ? meeting([segment, ...after], others) : null)
+    meeting(after, others) ??
+    (/\+\}:?$/.test(segment) ? meeting([segment, ...after], others) : null)
   return rest === null ? null : [own, ...rest]
 }
 

@@ -13,6 +13,8 @@ import { dirname, join } from 'node:path'
 
 /** ms after which the file system counts as silent: a dead mount answers never. */
 const DEADLINE_MS = 2_000
+/** It runs in so many parts: while this process is busy itself no more than one of them passes, for the disk may have answered. */
+const TICKS = 8
 /** Of the four threads that all calls of the system share, names and keys of this process keep one. */
 const MOST_AT_ONCE = 3
 const MOST_BYTES = 64 * 1024 ** 2
@@ -61,11 +63,15 @@ const inTime = <T>(path: string, work: () => Promise<T>): Promise<T> =>
     const call = { path }
     if ([...silent].some((other) => dirname(other.path) === dirname(path))) return late()
     let state: 'waits' | 'runs' | 'given up' = 'waits'
-    const timer = setTimeout(() => {
+    let ticks = 0
+    const timer = setInterval(() => {
+      ticks += 1
+      if (ticks < TICKS) return
+      clearInterval(timer)
       if (state === 'runs') silent.add(call)
       state = 'given up'
       late()
-    }, DEADLINE_MS)
+    }, DEADLINE_MS / TICKS)
     const begin = async (): Promise<void> => {
       if (state === 'given up') return waiting.shift()?.()
       active += 1
@@ -75,7 +81,7 @@ const inTime = <T>(path: string, work: () => Promise<T>): Promise<T> =>
       } catch (error) {
         reject(error instanceof Error ? error : new Error(String(error)))
       } finally {
-        clearTimeout(timer)
+        clearInterval(timer)
         silent.delete(call)
         active -= 1
         waiting.shift()?.()

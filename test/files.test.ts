@@ -27,6 +27,14 @@ const ms = async (work: Promise<unknown>): Promise<number> => {
   return performance.now() - begun
 }
 
+test('a file is read though this process was busy itself for longer than a disk may take', async () => {
+  const path = join(dir, 'file')
+  writeFileSync(path, 'text')
+  const read = [readText(path), namesIn(dir)]
+  for (const end = performance.now() + 2_200; performance.now() < end;);
+  expect(await Promise.all(read)).toEqual(['text', ['file']])
+})
+
 test('a file is read; what is none is refused without waiting for it', async () => {
   const path = join(dir, 'file')
   writeFileSync(path, 'text')

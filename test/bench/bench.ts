@@ -21,6 +21,7 @@ import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
 import { measureRedact } from './redact.ts'
 import { measureScim } from './scim.ts'
+import { measureStarts } from './starts.ts'
 import { measureTools } from './tools.ts'
 import { measureVault } from './vault.ts'
 
@@ -37,6 +38,7 @@ const { values: flags } = parseArgs({
 })
 const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   memory: measureMemory,
+  starts: measureStarts,
   vault: measureVault,
   refresh: measureRefresh,
   consent: measureHeld,

@@ -7,24 +7,25 @@ import { startChild } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { say, type Size } from './calls.ts'
 import { holdCalls, holder, namesOf, residentOf } from './held.ts'
-import { agentPort, memoryOf, start, watching } from './processes.ts'
+import { agentPort, cpuOf, memoryOf, start, watching } from './processes.ts'
 import { median, n, verdict, type Section } from './report.ts'
 import { seed } from './seed.ts'
 
 const SETTLE_MS = 1_000
 
-/** ms from the start of the process until it says that it is ready, and its resident memory a second later, MB. */
-const starting = async (
+/** ms from the start of the process until it says that it is ready, those of its CPU, and its resident memory a second later, MB. */
+export const starting = async (
   config: string,
   env: Readonly<Record<string, string>>,
-): Promise<{ readonly ms: number; readonly mb: number }> => {
+): Promise<{ readonly ms: number; readonly cpu: number; readonly mb: number }> => {
   const began = performance.now()
   const deputy = start(['bin/deputy.js', 'serve', '--config', config], null, env)
   try {
     await agentPort(deputy)
     const ms = performance.now() - began
+    const cpu = cpuOf(deputy.pid) / 1_000
     await pause(SETTLE_MS)
-    return { ms, mb: memoryOf(deputy.pid) }
+    return { ms, cpu, mb: memoryOf(deputy.pid) }
   } finally {
     await deputy.stop()
   }

@@ -208,7 +208,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'write',
       'what people do with issues, projects and documents',
-      /^mutation (?:issue|comment|reaction|attachment|project|document|cycle|favorite|notification|inboxNotification|customView|initiative|roadmap|label|template|view|entityExternalLink|customer|emoji|release|reminder|draft|contact|userUpdate|userFlagUpdate|userSettings|agentActivity|agentSession|milestone|timeSchedule|triageResponsibility|resolve|create|update)\w* /,
+      /^mutation (?:issue|comment|reaction|attachment|project|document|cycle|favorite|notification|inboxNotification|customView|initiative|roadmap|label|template|view|entityExternalLink|customer|emoji|release|reminder|draft|contact|userFlagUpdate|agentActivity|agentSession|milestone|timeSchedule|triageResponsibility|resolve|create|update)\w* /,
     ),
   ],
   gitea: [

@@ -21,6 +21,7 @@ import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
 import { measureRedact } from './redact.ts'
 import { measureScim } from './scim.ts'
+import { measureTelemetry } from './telemetry.ts'
 import { measureTools } from './tools.ts'
 import { measureVault } from './vault.ts'
 
@@ -52,6 +53,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   tools: measureTools,
   bundles: measureBundles,
   explain: measureExplain,
+  telemetry: measureTelemetry,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

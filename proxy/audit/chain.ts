@@ -99,8 +99,11 @@ export const sameLink = (a: Link, b: Link): boolean =>
   a.proc === b.proc && a.seq === b.seq && a.hash === b.hash
 
 /** How the next line names this one; null: it is no record. */
-export const linkOf = (line: Buffer): Link | null => {
-  const { v, proc, seq } = record(line) ?? {}
+export const linkOf = (line: Buffer): Link | null => linkIn(record(line), line)
+
+/** The same of a line that was read before. */
+export const linkIn = (fields: Foreign | null, line: Buffer): Link | null => {
+  const { v, proc, seq } = fields ?? {}
   const link = { proc, seq, hash: hash('sha256', line) }
   return v === 1 && isLink(link) ? link : null
 }

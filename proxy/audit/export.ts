@@ -52,7 +52,7 @@ export type Export = {
   readonly close: (ms: number) => Promise<void>
 }
 
-const BATCH = { lines: 512, bytes: 1024 * 1024 } as const
+const BATCH = { lines: 256, bytes: 512 * 1024 } as const
 /** So many in a row are skipped, each by itself. */
 const MOST_SKIPPED = 3
 const LOOK_MS = 200
@@ -108,10 +108,7 @@ export const createExport = (options: ExportOptions): Export => {
     if (!options.remove) return
     for (const name of follower.finished()) unlinkSync(name)
   }
-  const recordOf = ({ bytes }: Followed): LogRecord => {
-    const line = bytes.toString()
-    return logRecordOf(line, record(bytes) ?? {})
-  }
+  const recordOf = ({ bytes, fields }: Followed): LogRecord => logRecordOf(bytes.toString(), fields)
 
   /** false: this process ends before they were taken. */
   const delivered = async (lines: readonly Followed[]): Promise<boolean> => {

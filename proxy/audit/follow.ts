@@ -2,8 +2,8 @@
 // they say, since whoever rotates them names them.
 import * as fs from 'node:fs'
 import { hash } from 'node:crypto'
-import type { Line, Link } from './chain.ts'
-import { linesOf, linkOf, sameLink } from './chain.ts'
+import type { Foreign, Line, Link } from './chain.ts'
+import { linesOf, linkIn, record, sameLink } from './chain.ts'
 import {
   beside,
   bytesOf,
@@ -18,7 +18,13 @@ import {
 
 /** A line, and where the next one begins: bytes of the file as they are unpacked. */
 export type Place = { readonly link: Link; readonly ino: number; readonly offset: number }
-export type Followed = { readonly bytes: Buffer; readonly link: Link; readonly place: Place }
+export type Followed = {
+  readonly bytes: Buffer
+  /** What it says. */
+  readonly fields: Foreign
+  readonly link: Link
+  readonly place: Place
+}
 
 /** Where one file is read on. */
 type At = { readonly path: string; readonly ino: number; readonly offset: number }
@@ -176,11 +182,13 @@ export const createFollower = (
       if (done === true || !value.whole) return lines
       source.offset += value.bytes.length + 1
       if (source.offset <= at.offset) continue
-      const link = linkOf(value.bytes)
+      const fields = record(value.bytes)
+      const link = linkIn(fields, value.bytes)
       // What is no line of deputy's is not its evidence.
-      if (link === null) continue
+      if (fields === null || link === null) continue
       size += value.bytes.length
-      lines.push({ bytes: value.bytes, link, place: { link, ino: at.ino, offset: source.offset } })
+      const place = { link, ino: at.ino, offset: source.offset }
+      lines.push({ bytes: value.bytes, fields, link, place })
     }
     if (isPacked) unpacking = source
     else await source.rest.return(undefined)

@@ -40,7 +40,8 @@ export type TracingOptions = {
 
 const MOST_WAITING = 2_048
 const PATIENCE_MS = 60_000
-const BATCH = 512
+/** Spans of one request: their bytes are made in one go. */
+const BATCH = 256
 const GATHER_MS = 1_000
 const FIRST_MS = 500
 const LONGEST_MS = 10_000
@@ -119,11 +120,7 @@ const partial = (answer: Uint8Array): { readonly rejected: number; readonly why:
 }
 
 /** Bounds what waits, and counts what finds no room: the SDK's own processor drops without a word. */
-const createProcessor = (
-  exporter: SpanExporter,
-  counts: Counts,
-  most: number,
-): { readonly processor: SpanProcessor; readonly waiting: () => number } => {
+const createProcessor = (exporter: SpanExporter, counts: Counts, most: number): SpanProcessor => {
   let waiting = 0
   const batches = new BatchSpanProcessor({
     exporter: {
@@ -140,20 +137,17 @@ const createProcessor = (
     exportTimeoutMillis: 2 ** 31 - 1, // the exporter has its own end
   })
   return {
-    waiting: () => waiting,
-    processor: {
-      onStart: () => undefined,
-      onEnd: (span) => {
-        if (waiting >= most) {
-          counts.dropped++
-          return
-        }
-        waiting++
-        batches.onEnd(span)
-      },
-      forceFlush: () => batches.forceFlush(),
-      shutdown: () => batches.shutdown(),
+    onStart: () => undefined,
+    onEnd: (span) => {
+      if (waiting >= most) {
+        counts.dropped++
+        return
+      }
+      waiting++
+      batches.onEnd(span)
     },
+    forceFlush: () => batches.forceFlush(),
+    shutdown: () => batches.shutdown(),
   }
 }
 
@@ -162,7 +156,7 @@ export const createTracing = (options: TracingOptions): Tracing => {
   const counts: Counts = { exported: 0, failed: 0, dropped: 0 }
   const ending = new AbortController()
   const { exporter, waits } = createExporter(options, counts, ending.signal)
-  const { processor } = createProcessor(exporter, counts, most)
+  const processor = createProcessor(exporter, counts, most)
   const provider = new TracerProvider({
     resource: resourceFromAttributes({ 'service.name': 'deputy', 'service.version': version }),
     spanProcessors: [processor],

@@ -22,6 +22,7 @@ import { page, right, type Report, type Section } from './report.ts'
 import { measureRedact } from './redact.ts'
 import { measureScim } from './scim.ts'
 import { measureStarts } from './starts.ts'
+import { measureTelemetry } from './telemetry.ts'
 import { measureTools } from './tools.ts'
 import { measureVault } from './vault.ts'
 
@@ -54,6 +55,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   tools: measureTools,
   bundles: measureBundles,
   explain: measureExplain,
+  telemetry: measureTelemetry,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

@@ -12,6 +12,8 @@ export type Job = {
   readonly ms: number
   /** Processes whose CPU is read at both ends of the window. */
   readonly pids: readonly number[]
+  /** ms between two requests of one connection; absent: as fast as the answers come. */
+  readonly paceMs?: number
   /** Ends every answer. */
   readonly last: string
 }
@@ -58,6 +60,7 @@ const run = async (job: Job): Promise<Round> => {
       let turn = i
       let text = ''
       let began = 0
+      let due = performance.now() + (job.paceMs ?? 0) * Math.random()
       const socket: Socket = createConnection({ port: job.port, host: '127.0.0.1', noDelay: true })
       socket.setEncoding('latin1')
       const wrong = (what: string): void => {
@@ -67,6 +70,12 @@ const run = async (job: Job): Promise<Round> => {
       }
       const next = (): void => {
         if (stopping) return void socket.destroy()
+        const early = due - performance.now()
+        if (job.paceMs !== undefined && early > 0.5) {
+          setTimeout(next, early)
+          return
+        }
+        due += job.paceMs ?? 0
         text = ''
         began = performance.now()
         socket.write(requests[turn++ % requests.length] ?? '')

@@ -78,6 +78,9 @@ let upstream: Upstream
 let provider: AuthServer
 let idp: AuthServer
 let jwks: ReturnType<typeof createHttpServer>
+/** Takes spans and evidence by OTLP. */
+let collector: ReturnType<typeof createHttpServer>
+const collected: Buffer[] = []
 let deputy: Child
 const secrets = new Map<string, string>(Object.entries(SECRETS))
 /** What agents and browsers were answered. */
@@ -109,6 +112,10 @@ beforeAll(async () => {
   const jwk = { ...(await exportJWK(publicKey)), kid: 'k', alg: 'ES256' }
   jwks = createHttpServer((_req, res) => res.end(JSON.stringify({ keys: [jwk] })))
   await new Promise<void>((resolve) => jwks.listen(0, '127.0.0.1', resolve))
+  collector = createHttpServer((req, res) => {
+    req.on('data', (chunk: Buffer) => collected.push(chunk)).on('end', () => res.end())
+  })
+  await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve))
   assertionOf = async (sub) => {
     const now = Math.floor(Date.now() / 1_000)
     const tag = await new SignJWT({
@@ -158,7 +165,12 @@ beforeAll(async () => {
       })),
     ],
     config: {
-      telemetry: { log_level: 'debug' },
+      telemetry: {
+        log_level: 'debug',
+        otlp: `http://127.0.0.1:${(collector.address() as AddressInfo).port}`,
+        traces: 1,
+      },
+      audit: { sink: ['file:audit.jsonl', 'otlp'] },
       listeners: {
         agent: '127.0.0.1:0',
         admin: '127.0.0.1:0',
@@ -239,6 +251,8 @@ afterAll(async () => {
   await deputy.close()
   await Promise.all([upstream.close(), provider.close(), idp.close()])
   jwks.close()
+  collector.closeAllConnections()
+  collector.close()
 })
 
 const call = async (
@@ -266,6 +280,7 @@ const written = async (): Promise<ReadonlyMap<string, Buffer>> => {
     ['standard output', deputy.stdout()],
     ['standard error', deputy.stderr()],
     ['answers', Buffer.concat(answers)],
+    ['collector', Buffer.concat(collected)],
   ])
   const admin = deputy.admin.startsWith('http') ? deputy.admin : `http://${deputy.admin}`
   for (const path of ['/metrics', '/livez', '/readyz']) {
@@ -564,7 +579,14 @@ test('the search finds a secret however it was written down', () => {
 test('no secret stands anywhere in what deputy wrote', async () => {
   expect(deputy.alive()).toBe(true)
   const places = await written()
-  for (const place of ['standard error', 'answers', '/metrics', 'audit.jsonl', 'deputy.db'])
+  for (const place of [
+    'standard error',
+    'answers',
+    'collector',
+    '/metrics',
+    'audit.jsonl',
+    'deputy.db',
+  ])
     expect([place, (places.get(place)?.length ?? 0) > 50]).toEqual([place, true])
   // The debug log was on.
   expect(deputy.stderr().toString()).toContain('"level":"debug"')
@@ -578,5 +600,8 @@ test('nor after it has ended, in what its last moments wrote', async () => {
       expect([use, place, bytes.includes(key)]).toEqual([use, place, false])
   }
   expect(await deputy.stop()).toBe(0)
+  const told = Buffer.concat(collected).toString('latin1')
+  for (const word of ['deputy.first_byte', 'deputy.decision.effect', 'process.stopped'])
+    expect(told).toContain(word)
   expect(await findings()).toEqual([])
 })

@@ -46,7 +46,7 @@ const parse = (text: string) => {
   }
   // The order of labels says nothing.
   const keyOf = ({ name, labels }: Omit<Sample, 'value'>): string =>
-    JSON.stringify([name, Object.entries(labels).sort()])
+    JSON.stringify([name, Object.entries(labels).toSorted(([a], [b]) => (a < b ? -1 : 1))])
   const keys = samples.map(keyOf)
   expect(new Set(keys).size, 'a sample stands twice').toBe(keys.length)
   const find = (name: string, labels: Readonly<Record<string, string>> = {}) =>

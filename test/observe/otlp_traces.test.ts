@@ -79,6 +79,11 @@ describe('spans', () => {
     made.begin(undefined, 1)?.end(ended)
     expect(made.counts().dropped).toBe(16)
   })
+  test('that wait are 2,048 where nothing else is said', () => {
+    const made = tracing(never)
+    for (let i = 0; i < 2_060; i++) made.begin(undefined, 1)?.end(ended)
+    expect(made.counts().dropped).toBe(12)
+  })
   test('of a request that is not taken in time are counted, and there is room again', async () => {
     let down = true
     const made = tracing(

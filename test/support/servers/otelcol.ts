@@ -42,6 +42,8 @@ export type Span = {
 export type Otelcol = {
   readonly origin: string
   readonly port: number
+  /** The file of what it understood. */
+  readonly received: string
   /** Every log record so far, in the order in which it wrote them. */
   readonly records: () => readonly Received[]
   /** Every span so far. */
@@ -143,6 +145,7 @@ export const startOtelcol = async (): Promise<Otelcol> => {
   return {
     origin,
     port,
+    received,
     start,
     stop,
     spans: () =>

@@ -1,11 +1,12 @@
-// `npm run pictures`: the two pictures of the README, made from the real thing: the play as it prints itself, and the
-// consent page as deputy sends it.
+// `npm run pictures`: the pictures of the books, made from the real thing: the play as it prints itself, and pages as
+// deputy sends them.
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { haveChromium, startChromium } from './support/chromium.ts'
+import { startConsoleGallery } from './support/console_gallery.ts'
 import { startGallery } from './support/gallery.ts'
 
 const FOLDER = join(import.meta.dirname, '../docs/images')
@@ -69,13 +70,16 @@ ${rows.join('\n')}
 `
 }
 
-const consentPage = async (path: string): Promise<void> => {
+const picture = async (
+  start: () => Promise<{ readonly url: string; readonly close: () => void }>,
+  { name, width, path }: { readonly name: string; readonly width: number; readonly path: string },
+): Promise<void> => {
   if (!haveChromium()) return
-  const gallery = await startGallery()
+  const gallery = await start()
   const browser = await startChromium()
   try {
-    const page = await browser.newPage({ viewport: { width: 760, height: 400 }, locale: 'en' })
-    await page.goto(`${gallery.url}/consent`)
+    const page = await browser.newPage({ viewport: { width, height: 400 }, locale: 'en' })
+    await page.goto(`${gallery.url}/${name}`)
     await page.screenshot({ path, fullPage: true })
   } finally {
     await browser.close()
@@ -85,4 +89,5 @@ const consentPage = async (path: string): Promise<void> => {
 
 mkdirSync(FOLDER, { recursive: true })
 writeFileSync(join(FOLDER, 'play.svg'), terminal(await play()))
-await consentPage(join(FOLDER, 'consent.png'))
+await picture(startGallery, { name: 'consent', width: 760, path: join(FOLDER, 'consent.png') })
+await picture(startConsoleGallery, { name: 'now', width: 1_180, path: join(FOLDER, 'console.png') })

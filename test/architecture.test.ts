@@ -329,7 +329,7 @@ describe('tests', () => {
     'store/credentials.ts': ['store/store.test.ts', 'one test for both databases'],
     'api/acts.ts': ['api/operators.test.ts', 'its acts, over the wire'],
     'consent/code_flow.ts': ['people/app.test.ts', 'signs in who opens its pages'],
-    'compose/console.ts': ['e2e/console.test.ts', 'wiring'],
+    'compose/operator_pages.ts': ['e2e/console.test.ts', 'wiring'],
     'people/console/acts.ts': ['e2e/console.test.ts', 'each act, at a whole deputy'],
     'people/console/app.ts': ['e2e/console.test.ts', 'its pages, at a whole deputy'],
     'people/console/session.ts': ['e2e/console.test.ts', 'signs in at a real provider'],

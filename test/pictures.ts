@@ -72,15 +72,24 @@ ${rows.join('\n')}
 
 const picture = async (
   start: () => Promise<{ readonly url: string; readonly close: () => void }>,
-  { name, width, path }: { readonly name: string; readonly width: number; readonly path: string },
+  of: {
+    readonly name: string
+    readonly width: number
+    readonly path: string
+    /** Of the page's beginning; absent: all of it. */
+    readonly height?: number
+  },
 ): Promise<void> => {
   if (!haveChromium()) return
   const gallery = await start()
   const browser = await startChromium()
   try {
-    const page = await browser.newPage({ viewport: { width, height: 400 }, locale: 'en' })
-    await page.goto(`${gallery.url}/${name}`)
-    await page.screenshot({ path, fullPage: true })
+    const page = await browser.newPage({
+      viewport: { width: of.width, height: of.height ?? 400 },
+      locale: 'en',
+    })
+    await page.goto(`${gallery.url}/${of.name}`)
+    await page.screenshot({ path: of.path, fullPage: of.height === undefined })
   } finally {
     await browser.close()
     gallery.close()
@@ -90,4 +99,9 @@ const picture = async (
 mkdirSync(FOLDER, { recursive: true })
 writeFileSync(join(FOLDER, 'play.svg'), terminal(await play()))
 await picture(startGallery, { name: 'consent', width: 760, path: join(FOLDER, 'consent.png') })
-await picture(startConsoleGallery, { name: 'now', width: 1_180, path: join(FOLDER, 'console.png') })
+await picture(startConsoleGallery, {
+  name: 'now',
+  width: 1_180,
+  height: 900,
+  path: join(FOLDER, 'console.png'),
+})

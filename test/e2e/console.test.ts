@@ -29,7 +29,7 @@ describe('an operator', () => {
     expect(page.text).toContain('Refused by policy')
     expect(events('operator.listed').at(-1)).toMatchObject({
       operator: 'sso:ada',
-      what: 'console.now',
+      what: 'console/now',
       signed_in: { id: 'ada', roles: ['operator'] },
     })
   })

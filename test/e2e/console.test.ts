@@ -1,4 +1,6 @@
 // The console on a whole deputy: operators sign in at a real OpenID provider, look, and end things.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Browser } from '../support/browser.ts'
 import {
@@ -272,4 +274,50 @@ test('every page names its policy: no script but ours, no frame, nothing kept', 
   expect(policy).toContain("frame-ancestors 'none'")
   expect(policy).not.toContain('unsafe')
   expect(page.headers.get('cache-control')).toBe('no-store')
+})
+
+describe('elsewhere', () => {
+  test('under hashed ids the records show pseudonyms; a reload and a drain end the streams', async () => {
+    const other = await startConsoleWorld({
+      config: { audit: { sink: ['file:audit.jsonl'], user_ids: 'hashed' } },
+    })
+    try {
+      expect(await other.call('north', 'alice')).toBe(200)
+      const [browser, page] = await other.enter('ada')
+      expect(page.text).toMatch(/hmac:[\w-]{20,}/)
+      expect(page.text).not.toContain('alice')
+      const cookie = [...(browser.cookies.get(new URL(other.url).host) ?? [])]
+        .map(([name, value]) => `${name}=${value}`)
+        .join('; ')
+      const stream = () =>
+        fetch(`${other.url}/console/live?since=0`, { headers: { cookie } }).then((one) =>
+          one.text(),
+        )
+      const first = stream()
+      const file = join(other.deputy.dir, 'deputy.yaml')
+      const config = JSON.parse(readFileSync(file, 'utf8')) as object
+      await expect
+        .poll(() => other.deputy.evidence().filter(({ what }) => what === 'console/live').length)
+        .toBe(1)
+      writeFileSync(file, JSON.stringify({ ...config, limits: { calls: 9_999 } }))
+      await other.deputy.reload()
+      expect(await first).toContain('event: end')
+      const second = stream()
+      await expect
+        .poll(() => other.deputy.evidence().filter(({ what }) => what === 'console/live').length)
+        .toBe(2)
+      await other.deputy.stop()
+      expect(await second).toContain('event: end')
+    } finally {
+      await other.close()
+    }
+  })
+  test('it can be turned off', async () => {
+    const other = await startConsoleWorld({ console: false })
+    try {
+      expect((await fetch(`${other.url}/console`)).status).toBe(404)
+    } finally {
+      await other.close()
+    }
+  })
 })

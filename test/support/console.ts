@@ -38,6 +38,8 @@ export type ConsoleWorld = Awaited<ReturnType<typeof startConsoleWorld>>
 export const startConsoleWorld = async (
   options: {
     readonly byTenant?: boolean
+    /** `operators_sign_in.console`. */
+    readonly console?: boolean
     readonly config?: Fields
     readonly held?: readonly Held[]
     readonly idTokenS?: number
@@ -59,6 +61,7 @@ export const startConsoleWorld = async (
     issuer: idp.issuer,
     client_id: 'deputy-ops',
     ...(options.byTenant === true ? { tenant: '/tenants' } : {}),
+    ...(options.console === undefined ? {} : { console: options.console }),
   }
   const setup = {
     upstream: upstream.origin,

@@ -1,11 +1,12 @@
-// `npm run pictures`: the two pictures of the README, made from the real thing: the play as it prints itself, and the
-// consent page as deputy sends it.
+// `npm run pictures`: the pictures of the books, made from the real thing: the play as it prints itself, and pages as
+// deputy sends them.
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { haveChromium, startChromium } from './support/chromium.ts'
+import { startConsoleGallery } from './support/console_gallery.ts'
 import { startGallery } from './support/gallery.ts'
 
 const FOLDER = join(import.meta.dirname, '../docs/images')
@@ -69,14 +70,26 @@ ${rows.join('\n')}
 `
 }
 
-const consentPage = async (path: string): Promise<void> => {
+const picture = async (
+  start: () => Promise<{ readonly url: string; readonly close: () => void }>,
+  of: {
+    readonly name: string
+    readonly width: number
+    readonly path: string
+    /** Of the page's beginning; absent: all of it. */
+    readonly height?: number
+  },
+): Promise<void> => {
   if (!haveChromium()) return
-  const gallery = await startGallery()
+  const gallery = await start()
   const browser = await startChromium()
   try {
-    const page = await browser.newPage({ viewport: { width: 760, height: 400 }, locale: 'en' })
-    await page.goto(`${gallery.url}/consent`)
-    await page.screenshot({ path, fullPage: true })
+    const page = await browser.newPage({
+      viewport: { width: of.width, height: of.height ?? 400 },
+      locale: 'en',
+    })
+    await page.goto(`${gallery.url}/${of.name}`)
+    await page.screenshot({ path: of.path, fullPage: of.height === undefined })
   } finally {
     await browser.close()
     gallery.close()
@@ -85,4 +98,10 @@ const consentPage = async (path: string): Promise<void> => {
 
 mkdirSync(FOLDER, { recursive: true })
 writeFileSync(join(FOLDER, 'play.svg'), terminal(await play()))
-await consentPage(join(FOLDER, 'consent.png'))
+await picture(startGallery, { name: 'consent', width: 760, path: join(FOLDER, 'consent.png') })
+await picture(startConsoleGallery, {
+  name: 'now',
+  width: 1_180,
+  height: 900,
+  path: join(FOLDER, 'console.png'),
+})

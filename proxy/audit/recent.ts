@@ -151,13 +151,17 @@ export const createRecent = () => {
     else if (line.event === 'refused') countRefused(line)
     else if (line.event === 'outcome') countOutcome(line)
   }
+  const tooMany = (): boolean =>
+    kept.length - first > MOST_RECORDS || (length > MOST_LENGTH && first < kept.length)
   const drop = (): void => {
     const old = kept[first++]
     if (old === undefined) return
     length -= old.fields.length
     if (old.event === 'decision') whose.delete(after(old.fields, '"exchange":"'))
     // Cut now and then, not at each record.
-    if (first > MOST_RECORDS) (kept.splice(0, first), (first = 0))
+    if (first <= MOST_RECORDS) return
+    kept.splice(0, first)
+    first = 0
   }
 
   /** Whose an outcome is, or a difference of the shadow policy, its decision says. */
@@ -188,8 +192,7 @@ export const createRecent = () => {
         length += line.fields.length
         count(line)
       }
-      while (kept.length - first > MOST_RECORDS || (length > MOST_LENGTH && first < kept.length))
-        drop()
+      while (tooMany()) drop()
       for (const hear of hearers) hear()
     },
     /** What was recorded after the record `since`, the oldest first. @param serves null: all tenants */

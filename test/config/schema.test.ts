@@ -254,22 +254,17 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'rotate.every',
     'retention',
   ].map((key) => `audit.${key}`),
-  'consent/sign_in.ts': [
-    'issuer',
-    'client_id',
-    'client_secret',
-    'scope',
-    'user',
-    'tenant',
-    'realm',
-  ].map((key) => `connect.sign_in.${key}`),
+  'consent/code_flow.ts': ['issuer', 'client_id', 'client_secret', 'scope'].map(
+    (key) => `connect.sign_in.${key}`,
+  ),
+  'consent/sign_in.ts': ['user', 'tenant', 'realm'].map((key) => `connect.sign_in.${key}`),
   'consent/tenants.ts': ['people', 'connections', 'calls_per_minute'].map(
     (key) => `tenants.*.${key}`,
   ),
   'api/operator.ts': ['name', 'bearer', 'bearer.*', 'may.*', 'tenants.*'].map(
     (key) => `operators.*.${key}`,
   ),
-  'compose/console.ts': ['operators_sign_in.console'],
+  'compose/operator_pages.ts': ['operators_sign_in.console'],
   'api/operator_sso.ts': [
     'issuer',
     'client_id',

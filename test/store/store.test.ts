@@ -488,6 +488,20 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await store.flows.byHash('f2')).toMatchObject({ sealedLeg: 'new-leg' })
   })
 
+  test('tells which consents wait, the newest first, of one tenant or of all', async () => {
+    const at = (n: number, change: Partial<FlowRow> = {}): FlowRow =>
+      flow({ hash: `w${n}`, nonce: `w${n}`, createdAt: n, expiresAt: 100, ...change })
+    for (const row of [at(1), at(2, { tenant: 'other' }), at(3), at(4, { expiresAt: 50 })])
+      await store.flows.insert(row)
+    await store.flows.insert(at(5, { status: 'failed' }))
+    const hashes = async (tenant: string | null, most = 9): Promise<readonly string[]> =>
+      (await store.flows.waiting(tenant, 50, most)).map(({ hash }) => hash)
+    expect(await hashes(null)).toEqual(['w3', 'w2', 'w1'])
+    expect(await hashes(alice.tenant)).toEqual(['w3', 'w1'])
+    expect(await hashes('other')).toEqual(['w2'])
+    expect(await hashes(null, 1)).toEqual(['w3'])
+  })
+
   test('holds what a consent earned until it is claimed, once; while it holds no leg begins', async () => {
     const held = { confirmHash: 'x1', held: '{}', sealedLeg: 'jwe-held', confirmUntil: 5_000 }
     const begun = { stateHash: 's2', cookieHash: 'c', sealedLeg: 'jwe', legExpiresAt: 1 }

@@ -1,4 +1,6 @@
 // A whole deputy of two tenants with operators at a real OpenID provider, who use the console as a browser does.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { startAuthServer } from './authserver.ts'
 import { createBrowser, type Browser, type Visit } from './browser.ts'
 import { prepareFolder, startDeputy, TABLES, type Fields, type Held } from './deputy.ts'
@@ -36,6 +38,8 @@ export type ConsoleWorld = Awaited<ReturnType<typeof startConsoleWorld>>
 export const startConsoleWorld = async (
   options: {
     readonly byTenant?: boolean
+    /** `operators_sign_in.console`. */
+    readonly console?: boolean
     readonly config?: Fields
     readonly held?: readonly Held[]
     readonly idTokenS?: number
@@ -49,6 +53,7 @@ export const startConsoleWorld = async (
     redirectUris: [`${url}/console/callback`],
     accounts: { ...ACCOUNTS, ...(options.accounts as object) },
     config: {
+      clientDefaults: { require_auth_time: true },
       ttl: { IdToken: options.idTokenS ?? 600, Session: 600, Interaction: 600, Grant: 600 },
     },
   })
@@ -56,6 +61,7 @@ export const startConsoleWorld = async (
     issuer: idp.issuer,
     client_id: 'deputy-ops',
     ...(options.byTenant === true ? { tenant: '/tenants' } : {}),
+    ...(options.console === undefined ? {} : { console: options.console }),
   }
   const setup = {
     upstream: upstream.origin,
@@ -119,6 +125,11 @@ export const startConsoleWorld = async (
     deputy,
     upstream,
     enter,
+    /** The keys of the ring. */
+    secrets: (): readonly string[] =>
+      [...readFileSync(join(dir, 'keys.json'), 'utf8').matchAll(/"([\w+/=-]{32,})"/g)].map(
+        ([, key = '']) => key,
+      ),
     /** One call of an agent for a person. @returns its status */
     call: async (tenant: string, user: string, path = '/api.acme.test/items'): Promise<number> => {
       const tag = await issuer.sign({ sub: user, tenant, act: { sub: 'agent-1' } })
@@ -145,4 +156,19 @@ export const startConsoleWorld = async (
       await upstream.close()
     },
   }
+}
+
+/** What a stream of events says until `word` comes. Throws where it ends before, or nothing comes for ten seconds. */
+export const heardUntil = async (answer: Response, word: string): Promise<string> => {
+  const reader = (answer.body as ReadableStream<Uint8Array>).getReader()
+  const decoder = new TextDecoder()
+  let text = ''
+  while (!text.includes(word)) {
+    const timer = setTimeout(() => void reader.cancel(), 10_000)
+    const { done, value } = await reader.read()
+    clearTimeout(timer)
+    if (done) throw new Error(`${answer.status}: the stream ended before ${word}: ${text}`)
+    text += decoder.decode(value, { stream: true })
+  }
+  return text
 }

@@ -108,7 +108,7 @@ export const createConsole = (deps: ConsoleDeps): Console => {
     }
   }
   const looked = (operator: Operator, what: string, more: object = {}): Promise<void> =>
-    onEvent('operator.listed', { ...by(operator), what: `console.${what}`, ...more })
+    onEvent('operator.listed', { ...by(operator), what: `console/${what}`, ...more })
 
   /** A page for whoever signed in with a role. What it shows of others is recorded before. */
   const page = (
@@ -146,7 +146,7 @@ export const createConsole = (deps: ConsoleDeps): Console => {
   })
   const refusedForm = strayPage(
     'This form was not accepted',
-    ['It was too old, or did not come from this console. Nothing was done.'],
+    ['It was too old, or did not come from these pages. Nothing was done.'],
     'To the console',
   )
   app.use(bodyLimit({ maxSize: FORM_BYTES, onError: (c) => show(c, refusedForm, 413) }))

@@ -134,12 +134,12 @@ export const createLive = (deps: {
     },
     /** Ends the streams of one session. */
     end: (key: string): void => {
-      for (const one of [...streams]) if (one.watcher.key === key) one.end()
+      for (const one of streams) if (one.watcher.key === key) one.end()
     },
     /** Ends all; none begins any more. */
     close: (): void => {
       closed = true
-      for (const one of [...streams]) one.end()
+      for (const one of streams) one.end()
     },
     count: (): number => streams.size,
   }

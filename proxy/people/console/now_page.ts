@@ -7,7 +7,7 @@ import { effectsPlot, reasonsPlot } from './plot.ts'
 import { consolePage, HOME, link, type Viewer } from './shell.ts'
 import { EFFECTS, labelOf, type Effect, type Told } from './told.ts'
 
-export const MOST_ROWS = 100
+export const MOST_ROWS = 50
 const HEAD = ['When', 'What', 'Who', 'What became of it'] as const
 
 const person = (told: Told): Html | string =>

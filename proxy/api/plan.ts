@@ -11,6 +11,7 @@ import type { Catalogue, Offer } from '../tools/catalogue.ts'
 import { foreseen, type Foreseen } from '../tools/planned.ts'
 import type { Request } from '../tools/request.ts'
 import type { Visible } from '../tools/visible.ts'
+import { demandsOf, together as allOf, type PlanDemand } from './plan_demands.ts'
 import { createCaller, mine, type CallerDeps } from './caller.ts'
 import { against, planBody, type PlanCall, type PlanEffect } from './plan_schema.ts'
 import { createRest, readBody, type Env, type RestDeps } from './rest.ts'
@@ -27,6 +28,8 @@ export type Judged =
   | {
       readonly kind: 'decided'
       readonly decision: Decision
+      /** Of a call that is several; null: it is one. */
+      readonly each: readonly Decision[] | null
       readonly holding: Holding
       readonly connection: Connection
       readonly operations: readonly string[]
@@ -79,6 +82,7 @@ export type Verdict = {
   readonly detail?: string
   readonly connection?: string
   readonly operations?: readonly string[]
+  readonly demands?: readonly PlanDemand[]
 }
 type Weighed = Verdict & { readonly need: Need | null }
 
@@ -104,6 +108,8 @@ const worst = (id: string, parts: readonly Weighed[]): Weighed => {
   const [first] = sorted
   if (first === undefined) return { id, effect: 'allow', reasons: [], scopes: [], need: null }
   const asks = first.effect === 'consent_required'
+  const refused = first.effect === 'deny' || first.effect === 'error'
+  const demands = refused ? [] : allOf(parts.map(({ demands: some = [] }) => some))
   const needs = parts.flatMap(({ need }) => need ?? [])
   const [need] = needs
   return {
@@ -113,6 +119,7 @@ const worst = (id: string, parts: readonly Weighed[]): Weighed => {
       ...parts.filter(({ effect }) => effect === first.effect).map((one) => one.reasons),
     ),
     operations: union(...parts.map(({ operations = [] }) => operations)),
+    ...(demands.length === 0 ? {} : { demands }),
     scopes: asks ? union(...needs.map(({ scopes }) => scopes)) : first.scopes,
     need:
       asks && need !== undefined
@@ -151,7 +158,8 @@ const said = (
     const { effect, reasons, detail } = judged
     return { id, effect, reasons, detail: sentence(detail), scopes: [], need: null }
   }
-  const { decision, holding, connection, operations } = judged
+  const { decision, each, holding, connection, operations } = judged
+  const demands = demandsOf(each ?? [decision])
   const { effect, requiredScopes: scopes } = decision
   const told = decision.reasons.map(({ msg }) => msg).filter((msg) => msg !== '')
   const weighed: Weighed = {
@@ -164,11 +172,12 @@ const said = (
     operations,
     need: null,
   }
-  if (effect !== 'consent_required') return weighed
+  const open = demands.length === 0 ? weighed : { ...weighed, demands }
+  if (effect !== 'consent_required') return open
   const need = { connection, scopes, operation: operations[0] ?? null, again: deps.lapsed(holding) }
   const why = deps.beyond(who, need)
   return why === null
-    ? { ...weighed, need }
+    ? { ...open, need }
     : { ...weighed, effect: 'deny', reasons: ['run_scope'], detail: why, scopes: [] }
 }
 

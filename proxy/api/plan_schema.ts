@@ -82,6 +82,7 @@ const planAnswer = z.object({
       detail: z.string().optional(),
       connection: z.string().optional(),
       operations: z.array(z.string()).optional(),
+      demands: z.array(z.looseObject({ name: z.string(), type: z.string() })).optional(),
     }),
   ),
   authorization_id: z.string().optional(),

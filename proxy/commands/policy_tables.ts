@@ -1,5 +1,6 @@
 // `deputy policy tables`: the tables as the policy sees them, every row whole, for OPA's own tools.
-import { checkTables, loadTables } from '../policy/source.ts'
+import { checkTables } from '../policy/make.ts'
+import { loadTables } from '../policy/source.ts'
 import { readBundle } from '../policy/bundle.ts'
 import { readWhole } from '../files.ts'
 import { messageOf } from '../problem.ts'

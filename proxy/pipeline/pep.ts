@@ -103,7 +103,7 @@ export type PepDeps = JudgeDeps &
   }
 
 /** What was decided of a call that does not leave. */
-export type Planned = Pick<Verdict, 'decision' | 'holding'> & {
+export type Planned = Pick<Verdict, 'decision' | 'each' | 'holding'> & {
   readonly who: Principal
   readonly route: Route
   readonly act: Act

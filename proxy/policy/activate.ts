@@ -3,15 +3,12 @@
 import type {
   Clock,
   InputMember,
-  Json,
-  JsonObject,
   Log,
   PolicyDecision,
   PolicyEngine,
   PolicyFailure,
 } from '../model.ts'
 import { messageOf } from '../problem.ts'
-import { isObject } from '../wire/json.ts'
 import { createReader } from './decision.ts'
 import { digestOf } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
@@ -20,14 +17,8 @@ import type { Instance } from './instance.ts'
 import { createPool, openIsolate } from './threads.ts'
 import type { Pool, Start } from './threads.ts'
 import { SLOW, proveCeilings, proveGolden, proveHostile, readGolden } from './self_test.ts'
-import { indexOf } from './rows.ts'
-import { asksOf } from './asks.ts'
-import { INDEX } from './tables.ts'
-import type { Grants, RoleGrants } from './tables.ts'
-import { wholeTables } from './whole.ts'
-
-/** Tables of the operator: name → table, each in place of a whole one of `data.deputy_data`. */
-export type Tables = ReadonlyMap<string, JsonObject>
+import { documentOf, readyOf } from './make.ts'
+import type { Ready, Tables } from './make.ts'
 
 export type ActivateDeps = {
   readonly log: Log
@@ -40,6 +31,8 @@ export type ActivateDeps = {
   readonly cpu?: () => number
   /** Rejects with an Error where it is no module; as `createCompiler` unless told. */
   readonly compile?: Compile
+  /** What was made of bundle and tables before, which are not looked at then; made here unless told. */
+  readonly ready?: Ready
 }
 
 export type Compile = (wasm: Uint8Array<ArrayBuffer>) => Promise<WebAssembly.Module>
@@ -63,46 +56,15 @@ type Repeated = readonly InputMember[]
 const LOADING = 15_000
 const WARM_UP = 100
 
-/** `deputy_data` as the policy sees it: rows whole, without the probes, which only the self-test reads. */
-export const tablesIn = (data: JsonObject, tables: Tables): ReadonlyMap<string, Json> => {
-  const own = isObject(data['deputy_data']) ? data['deputy_data'] : {}
-  const merged = new Map<string, Json>([...Object.entries(own), ...tables])
-  merged.delete('probes')
-  return wholeTables(merged)
-}
-
-/** The `data` document, with the index of its rows. */
-const document = (data: JsonObject, tables: ReadonlyMap<string, Json>): Uint8Array<ArrayBuffer> => {
-  const merged = new Map(tables)
-  const [grants, roles] = [merged.get('grants'), merged.get('role_grants')]
-  if (isObject(grants) && isObject(roles))
-    merged.set(INDEX, indexOf(grants as unknown as Grants, roles as unknown as RoleGrants))
-  const whole = new Map<string, Json>([
-    ...Object.entries(data),
-    ['deputy_data', Object.fromEntries(merged)],
-  ])
-  return new TextEncoder().encode(JSON.stringify(Object.fromEntries(whole)))
-}
-
-/** The `data` document of a bundle with these tables of the operator's. */
-export const documentOf = (data: JsonObject, tables: Tables): Uint8Array<ArrayBuffer> =>
-  document(data, tablesIn(data, tables))
-
-/** Of module, data and overlay. */
-export const digestWith = ({ wasm, data }: Bundle, tables: Tables): string => {
-  const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))
-  return digestOf([wasm, JSON.stringify(data), JSON.stringify(overlay)])
-}
-
 /** Proves a policy; true: it is quick enough for the serving thread. */
-const prove = async (start: Start, bundle: Bundle, tables: Tables): Promise<boolean> => {
-  const own = isObject(bundle.data['deputy_data'])
-    ? bundle.data['deputy_data']['probes']
-    : undefined
-  const [golden, mine] = [readGolden(own), readGolden(tables.get('probes'))]
+const prove = async (
+  start: Start,
+  bundle: Bundle,
+  { probes, alone, ceilings }: Ready,
+): Promise<boolean> => {
+  const [golden, mine] = [readGolden(probes.bundled), readGolden(probes.own)]
   let slowest = 0
   // A bundle's probes speak of the bundle's own tables, an operator's of the operator's.
-  const alone = tables.size === 0
   if (!alone && golden.length > 0) {
     const isolate = await openIsolate(
       { ...start, data: documentOf(bundle.data, new Map()) },
@@ -118,7 +80,6 @@ const prove = async (start: Start, bundle: Bundle, tables: Tables): Promise<bool
   try {
     slowest = Math.max(slowest, await proveGolden(isolate, alone ? golden : mine))
     slowest = Math.max(slowest, await proveHostile(isolate, start.inputLimit))
-    const ceilings = tablesIn(bundle.data, tables).has('agents')
     if (ceilings) await proveCeilings(isolate, (own) => documentOf(bundle.data, own), LOADING)
   } finally {
     await isolate.close()
@@ -145,11 +106,10 @@ export const activate = async (
   const { compile = createCompiler() } = deps
   const named = { revision: bundle.revision }
   const module = await compile(bundle.wasm)
-  const inUse = tablesIn(bundle.data, tables)
-  const asks = asksOf(inUse.get('grants'))
-  const start: Start = { module, data: document(bundle.data, inUse), inputLimit }
-  const quick = await prove(start, bundle, tables)
-  const digest = digestWith(bundle, tables)
+  const { ready = readyOf(bundle, tables) } = deps
+  const { asks, digest, data } = ready
+  const start: Start = { module, data, inputLimit }
+  const quick = await prove(start, bundle, ready)
   const read = createReader()
 
   let instance: Instance | null = null

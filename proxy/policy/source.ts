@@ -4,20 +4,26 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
-import type { BundleOrigin, Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
+import type {
+  BundleOrigin,
+  Clock,
+  Json,
+  JsonObject,
+  Log,
+  PolicyEngine,
+  Provider,
+} from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, unpackBundle } from './bundle.ts'
 import type { Bundle, BundleFiles } from './bundle.ts'
 import type { Download } from './download.ts'
 import type { KeptBundle } from './kept.ts'
-import { conflicts } from './conflicts.ts'
-import { unknownIn, unreachable } from './reach.ts'
-import { parseNamed } from './strict.ts'
-import { few, tableProblems } from './tables.ts'
-import type { Ceilings, Grants, Table } from './tables.ts'
-import { unreadKeys } from './unread.ts'
-import { wholeTables } from './whole.ts'
+import { makeOf, parseTables } from './make.ts'
+import type { Made, TableFile, ToMake } from './make.ts'
+import type { Catalogue } from './reach.ts'
+import type { Table } from './tables.ts'
+import { makeAside } from './threads.ts'
 import { createService } from './service.ts'
 import type { Service, ServiceState } from './service.ts'
 import type { Verification } from './signature.ts'
@@ -130,86 +136,39 @@ const bundleFiles = async (path: string): Promise<BundleFiles> => {
 export const loadBundle = async (path: string): Promise<Bundle> =>
   bundleFromFiles(await bundleFiles(path), true)
 
-const refuse = (problems: readonly string[]): Error =>
-  new Error(`the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
-
+/** The files of a folder of tables: `grants.yaml` is the table `grants`. */
+const tableFiles = async (folder: string | null): Promise<readonly TableFile[]> => {
+  const files: TableFile[] = []
+  for (const name of folder === null ? [] : await listing(folder, false)) {
+    const where = join(folder ?? '', name)
+    files.push({ name, where, bytes: await readWhole(where) })
+  }
+  return files
+}
 /**
- * The tables of a folder: `grants.yaml` is the table `grants`.
+ * The tables of a folder.
  * Throws one Error that lists every file that is none, with the line where that is known.
  */
-export const loadTables = async (folder: string | null): Promise<ReadonlyMap<string, Table>> => {
-  const tables = new Map<string, Table>()
-  if (folder === null) return tables
-  const problems: string[] = []
-  for (const name of await listing(folder, false)) {
-    const table = /^([A-Za-z_][A-Za-z0-9_]*)\.(json|yaml|yml)$/.exec(name)?.[1]
-    const where = join(folder, name)
-    if (table === undefined) problems.push(`${where}: not the name of a table (.json, .yaml, .yml)`)
-    else if (tables.has(table)) problems.push(`${where}: another file already holds ${table}`)
-    else
-      try {
-        const value = parseNamed(where, await readWhole(where))
-        if (isObject(value)) tables.set(table, { where, value, own: true })
-        else problems.push(`${where}: not an object`)
-      } catch (error) {
-        if (mayHeal(error)) throw error
-        problems.push(messageOf(error))
-      }
-  }
-  if (problems.length > 0) throw refuse(problems)
-  return tables
-}
+export const loadTables = async (folder: string | null): Promise<ReadonlyMap<string, Table>> =>
+  parseTables(await tableFiles(folder))
 
-/**
- * The tables that a bundle decides by, those of the folder in place of its own, with whole rows. Throws one Error that
- * lists everything that is wrong with them.
- * @param where the bundle, named in problems
- */
-export const checkTables = (
-  bundle: Bundle,
-  where: string,
-  folder: ReadonlyMap<string, Table>,
-): ReadonlyMap<string, Table> => {
-  const { deputy_data: bundled = {} } = bundle.data
-  if (!isObject(bundled)) throw refuse([`${where}: deputy_data is not an object`])
-  const problems: string[] = []
-  const tables = new Map<string, Table>()
-  for (const [name, value] of Object.entries(bundled))
-    if (isObject(value))
-      tables.set(name, { where: `${where}: deputy_data.${name}`, value, own: false })
-    else problems.push(`${where}: deputy_data.${name} is not an object`)
-  for (const [name, table] of folder) tables.set(name, table)
-  problems.push(...tableProblems(tables, new Set(Object.keys(bundled))))
-  if (problems.length > 0) throw refuse(problems)
-  const whole = wholeTables(new Map([...tables].map(([name, { value }]) => [name, value])))
-  const grants = (whole.get('grants') ?? {}) as unknown as Grants
-  const agents = (whole.get('agents') ?? null) as Ceilings | null
-  const guards = (whole.get('guards') ?? null) as JsonObject | null
-  problems.push(...unreadKeys(bundle.wasm, grants, { agents, guards }))
-  if (problems.length > 0) throw refuse(problems)
-  return new Map(
-    [...whole].map(([name, value]) => {
-      const { where: place, own } = tables.get(name) ?? { where, own: false }
-      return [name, { where: place, own, value: value as JsonObject }]
-    }),
-  )
-}
-
-const vainRows = (
-  tables: ReadonlyMap<string, Table>,
-  { providers, connections }: Pick<PolicySourceOptions, 'providers' | 'connections'>,
-): readonly string[] => {
-  const grants = tables.get('grants')
-  const agents = tables.get('agents')
-  const rows = (grants?.value ?? {}) as unknown as Grants
-  const ceilings = (agents?.value ?? {}) as unknown as Ceilings
-  const known = [...providers]
-  return [
-    ...few([...unreachable(rows, known), ...conflicts(rows)]).map(
-      (one) => `${grants?.where ?? ''}: ${one}`,
-    ),
-    ...few(unknownIn(ceilings, known, connections)).map((one) => `${agents?.where ?? ''}: ${one}`),
-  ]
+/** Beyond this the check is left to a thread: bytes of files, and rows that a bundle brings. */
+const MUCH = { bytes: 256 * 1024, rows: 1_000 }
+/** ms */
+const CHECKING = 120_000
+const rowsIn = (table: Json | undefined): number =>
+  isObject(table)
+    ? Object.values(table).reduce<number>(
+        (sum, rows) => sum + (isObject(rows) ? Object.keys(rows).length : 0),
+        0,
+      )
+    : 0
+/** What a policy is made of. @throws Error that lists everything that is wrong with the tables */
+const makeBeside = async (of: ToMake): Promise<Made> => {
+  const { deputy_data: bundled } = of.bundle.data
+  const bytes = of.files.reduce((sum, file) => sum + file.bytes.length, 0)
+  const much = bytes > MUCH.bytes || (isObject(bundled) && rowsIn(bundled['grants']) > MUCH.rows)
+  return much ? makeAside(of, CHECKING) : makeOf(of)
 }
 
 /** Changes whenever a file does, also where a link is turned to another one. */
@@ -270,6 +229,15 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
   const serving = createServing()
   const compile = createCompiler()
   const watched = service === null ? [where, data] : [data]
+  // What a thread can be handed.
+  const catalogues = [...options.providers].map(
+    ({ id, operations, assets, mcp = null }): Catalogue => ({
+      id,
+      operations,
+      assets,
+      mcp,
+    }),
+  )
   let tables: ReadonlyMap<string, Table> = new Map()
   let vain: readonly string[] = []
   let problem: string | null = null
@@ -283,20 +251,30 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
   let told: string | null = null
 
   const tryOut = async (find: () => Promise<Found>) => {
-    const [found, folder] = await Promise.all([find(), loadTables(data)])
+    const [found, files] = await Promise.all([find(), tableFiles(data)])
     newest = found
     const { bundle, signed, from } = found
-    const checked = checkTables(bundle, where, folder)
-    const own = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
-    const engine = await (options.activate ?? activate)(bundle, own, {
+    const {
+      tables: checked,
+      vain: rows,
+      ready,
+    } = await makeBeside({
+      bundle,
+      where,
+      files,
+      catalogues,
+      connections: [...options.connections],
+    })
+    const engine = await (options.activate ?? activate)(bundle, new Map(), {
       log,
       clock,
       inputLimit,
       compile,
+      ready,
     })
     const by = signed === null ? null : { key: signed.key, issuedAt: signed.issuedAt }
     const next: PolicyEngine = { ...engine, origin: { from, signed: by } }
-    return { found, checked, rows: vainRows(checked, options), next }
+    return { found, checked, rows, next }
   }
   const tell = (error: unknown): string => {
     failures += 1

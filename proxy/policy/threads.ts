@@ -3,15 +3,29 @@
 import { getCompileCacheDir } from 'node:module'
 import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import type { PolicyFailure } from '../model.ts'
+import type { JsonObject, PolicyFailure } from '../model.ts'
 import { messageOf } from '../problem.ts'
+import type { Made, Ready, ToMake } from './make.ts'
 import { createTurns } from '../shares.ts'
+import type { Table } from './tables.ts'
 
 export type Start = {
   readonly module: WebAssembly.Module
   readonly data: Uint8Array<ArrayBuffer>
   readonly inputLimit: number
 }
+/** A thread that makes what a policy is loaded from, and ends. */
+export type Making = { readonly make: ToMake }
+/** A table whose value crosses as JSON, which costs a copy of bytes. */
+export type Crossed = { readonly where: string; readonly own: boolean; readonly json: Uint8Array }
+export type MakingReply =
+  | { readonly kind: 'refused'; readonly why: string }
+  | {
+      readonly kind: 'made'
+      readonly tables: readonly (readonly [name: string, table: Crossed])[]
+      readonly vain: readonly string[]
+      readonly ready: Ready
+    }
 export type Reply =
   | { readonly kind: 'ready' }
   | { readonly kind: 'refused'; readonly why: string }
@@ -55,14 +69,58 @@ const WORKER = new URL(
   import.meta.url,
 )
 
+/**
+ * No environment and no arguments of ours: nothing there is the policy's business. Where this process keeps compiled code the
+ * thread takes its own from there too: 90 ms less.
+ */
+const started = (workerData: Start | Making): Worker => {
+  const kept = getCompileCacheDir()
+  const env = kept === undefined ? {} : { NODE_COMPILE_CACHE: dirname(kept) }
+  return new Worker(WORKER, { workerData, env, execArgv: [], argv: [] })
+}
+
+/** A table that is read only when it is asked for. */
+const crossed = ({ where, own, json }: Crossed): Table => {
+  let value: JsonObject | null = null
+  return {
+    where,
+    own,
+    get value() {
+      return (value ??= JSON.parse(Buffer.from(json).toString('utf8')) as JsonObject)
+    },
+  }
+}
+/**
+ * As `makeOf`, in a thread of its own: calls go on meanwhile. Rejects with what that throws, or with an Error where it takes
+ * longer than `patience` ms.
+ */
+export const makeAside = (make: ToMake, patience: number): Promise<Made> =>
+  new Promise((resolve, reject) => {
+    const worker = started({ make })
+    const fail = (why: string): void => {
+      clearTimeout(timer)
+      reject(new Error(why))
+      void worker.terminate()
+    }
+    const timer = setTimeout(
+      () => fail(`the policy tables were not checked in ${patience} ms`),
+      patience,
+    )
+    worker.on('error', (error) => fail(messageOf(error)))
+    worker.on('exit', () => fail('the thread that checks the policy tables ended'))
+    worker.on('message', (reply: MakingReply) => {
+      if (reply.kind === 'refused') return fail(reply.why)
+      clearTimeout(timer)
+      const tables = new Map(reply.tables.map(([name, table]) => [name, crossed(table)]))
+      resolve({ tables, vain: reply.vain, ready: reply.ready })
+      void worker.terminate()
+    })
+  })
+
 /** Starts a thread and loads the policy there. Rejects with an Error when that fails or takes longer than `patience` ms. */
 export const openIsolate = (start: Start, patience: number): Promise<Isolate> =>
   new Promise((resolve, reject) => {
-    // No environment and no arguments of ours: nothing there is the policy's business. Where this process keeps compiled
-    // code the thread takes its own from there too: 90 ms less.
-    const kept = getCompileCacheDir()
-    const env = kept === undefined ? {} : { NODE_COMPILE_CACHE: dirname(kept) }
-    const worker = new Worker(WORKER, { workerData: start, env, execArgv: [], argv: [] })
+    const worker = started(start)
     let alive = true
     type Answer = Extract<Reply, { readonly kind: 'answer' | 'answers' }>
     let answered: ((reply: Answer | (PolicyFailure & { readonly ms: number })) => void) | null =

@@ -298,3 +298,73 @@ test.skipIf(!curl)(
     }
   },
 )
+
+test('what policy demands with its word is told as far as it is known, and nothing is counted', async () => {
+  const limited = await startMcpHouse(
+    {},
+    {
+      tools: TOOLS,
+      obligations: {
+        hourly: {
+          type: 'rate_limit',
+          properties: { key: ['person'], limit: 1, window_s: 3_600 },
+        },
+      },
+      rows: {
+        erase: {
+          access: ['delete'],
+          operations: ['notes.erase'],
+          approval: { lead: { approvers: ['person:bob'], ttl_s: 900 } },
+        },
+      },
+    },
+  )
+  try {
+    const planned = async () => {
+      const answer = await fetch(`${limited.deputy.agent}/v1/plan`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'deputy-user': 'alice' },
+        body: JSON.stringify({
+          calls: [
+            { id: 'a', tool: 'Acme.CreateNote', input: { title: 'x' } },
+            { id: 'b', tool: 'Acme.EraseNotes' },
+            { id: 'c', request: { method: 'PATCH', url: 'https://api.acme.test/none' } },
+            { id: 'd', tool: 'Acme.Twice' },
+          ],
+        }),
+      })
+      return (await answer.json()) as {
+        readonly calls: readonly { readonly effect: string; readonly demands?: unknown }[]
+        readonly url: string
+      }
+    }
+    const first = await planned()
+    await limited.visit(first.url, 'alice')
+    const hourly = {
+      name: 'hourly',
+      type: 'rate_limit',
+      key: ['person'],
+      limit: 1,
+      window_s: 3_600,
+    }
+    const lead = { name: 'lead', type: 'approval', approvers: ['person:bob'], ttl_s: 900 }
+    for (const _ of [1, 2])
+      expect((await planned()).calls.map(({ effect, demands }) => [effect, demands])).toEqual([
+        ['allow', [hourly]],
+        ['approval_required', [lead]],
+        ['deny', undefined],
+        ['undetermined', [hourly]],
+      ])
+    // The starter policy names none before the account is there.
+    expect(first.calls[0]).toMatchObject({ effect: 'consent_required' })
+    expect(first.calls[0]).not.toHaveProperty('demands')
+    const answer = await fetch(`${limited.deputy.agent}/api.acme.test/notes`, {
+      headers: { 'deputy-user': 'alice' },
+    })
+    // The one call of the hour is still there.
+    expect(answer.status).toBe(200)
+    await answer.text()
+  } finally {
+    await limited.close()
+  }
+})

@@ -55,13 +55,13 @@ const goldenHolds = async (opa: string, dir: string): Promise<boolean> => {
   )
 }
 
-/** The tests beside the file, which notice most; then all of them. */
-const stagesOf = (policies: string, path: string): readonly (readonly string[])[] => {
+/** The tests beside the file, which notice most; null: there are none. */
+const besideIt = (policies: string, path: string): readonly string[] | null => {
   const own = readdirSync(join(policies, dirname(path)))
     .filter((name) => name.endsWith('_test.rego'))
     .map((name) => readFileSync(join(policies, dirname(path), name), 'utf8'))
     .flatMap((text) => [...text.matchAll(/^test_\w+/gm)].map(([name]) => name))
-  return own.length === 0 ? [[]] : [['--run', `\\.(?:${own.join('|')})$`], []]
+  return own.length === 0 ? null : ['--run', `\\.(?:${own.join('|')})$`]
 }
 
 /** What opa says of a policy that is none is told apart from a test that fails. */
@@ -70,12 +70,17 @@ const judge = async (opa: string, dir: string, mutant: RegoMutant): Promise<Verd
   const original = readFileSync(file, 'utf8')
   writeFileSync(file, mutant.text)
   try {
-    for (const stage of stagesOf(join(dir, 'policies'), mutant.path))
-      await run(opa, ['test', '-b', 'policies', '--timeout', '2m', ...stage], {
+    const test = (some: readonly string[]) =>
+      run(opa, ['test', '-b', 'policies', '--timeout', '2m', ...some], {
         cwd: dir,
         maxBuffer: 2 ** 26,
       })
-    return (await goldenHolds(opa, dir)) ? 'survived' : 'noticed'
+    const own = besideIt(join(dir, 'policies'), mutant.path)
+    if (own !== null) await test(own)
+    // One process that takes a tenth of what all tests take.
+    if (!(await goldenHolds(opa, dir))) return 'noticed'
+    await test([])
+    return 'survived'
   } catch (error) {
     const { stdout = '', code } = error as { stdout?: string; code?: unknown }
     if (typeof code !== 'number') throw error

@@ -4,7 +4,8 @@ import type { Log, PolicyDecision, PolicyFailure } from '../../proxy/model.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import type { Bundle } from '../../proxy/policy/bundle.ts'
 import { activate } from '../../proxy/policy/activate.ts'
-import type { ActivateDeps, Tables } from '../../proxy/policy/activate.ts'
+import type { ActivateDeps } from '../../proxy/policy/activate.ts'
+import type { Tables } from '../../proxy/policy/make.ts'
 import { paced } from '../support/pace.ts'
 
 const said: string[] = []

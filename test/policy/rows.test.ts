@@ -8,7 +8,7 @@ import { indexOf } from '../../proxy/policy/rows.ts'
 import { wholeRow } from '../../proxy/policy/row.ts'
 import type { Row } from '../../proxy/policy/tables.ts'
 import { activate } from '../../proxy/policy/activate.ts'
-import type { Tables } from '../../proxy/policy/activate.ts'
+import type { Tables } from '../../proxy/policy/make.ts'
 
 const row = (changes: Partial<Row> = {}): Row => ({
   ...wholeRow('github', { kinds: ['rest'], operations: ['*'] }),

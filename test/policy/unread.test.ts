@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import { wholeRow } from '../../proxy/policy/row.ts'
 import type { Written } from '../../proxy/policy/row.ts'
-import { checkTables } from '../../proxy/policy/source.ts'
+import { checkTables } from '../../proxy/policy/make.ts'
 import type { Grants } from '../../proxy/policy/tables.ts'
 import { unreadKeys } from '../../proxy/policy/unread.ts'
 

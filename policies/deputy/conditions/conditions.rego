@@ -37,7 +37,6 @@ in_time(windows) if {
 
 # The days of a window are those on which it begins; one that ends before it begins goes over midnight.
 inside(window, here) if {
-	minutes(window.from) < minutes(window.to)
 	here.weekday in window.days
 	minute_of(here) >= minutes(window.from)
 	minute_of(here) < minutes(window.to)
@@ -92,7 +91,7 @@ argument(pointer) := input.request.query[name] if {
 	input.operation.kind == "mcp"
 } else := input.request.body.json[pointer] if {
 	input.operation.kind == "rest"
-	input.request.body.state in ["none", "parsed"]
+	input.request.body.state == "parsed"
 }
 
 # Of a list every item must fit, and one without items says nothing that could.

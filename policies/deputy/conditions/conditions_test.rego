@@ -36,6 +36,14 @@ test_a_window_over_midnight_belongs_to_the_day_on_which_it_begins if {
 	in_window(["sun"], "22:00", "06:00", clock("mon", 0, 0)) == []
 }
 
+test_every_day_has_a_day_before if {
+	nights := [["sun", "mon"], ["mon", "tue"], ["tue", "wed"], ["wed", "thu"], ["thu", "fri"], ["fri", "sat"], ["sat", "sun"]]
+	every night in nights {
+		in_window([night[0]], "22:00", "06:00", clock(night[1], 5, 59)) == []
+		in_window([night[1]], "22:00", "06:00", clock(night[1], 5, 59)) == ["no_grant"]
+	}
+}
+
 test_any_one_window_suffices if {
 	windows := [{"zone": "Europe/Berlin", "days": [day], "from": "09:00", "to": "10:00"} | some day in ["mon", "wed"]]
 	row_asks("when", windows, clock("wed", 9, 30)) == []
@@ -55,6 +63,12 @@ test_a_zone_that_deputy_does_not_tell_is_never if {
 body_says(value) := [set_to("/request/body", {"state": "parsed", "bytes": 9, "json": {"/to": value}})]
 
 argument_is(comparison, ops) := row_asks("arguments", [object.union({"pointer": "/to"}, comparison)], ops)
+
+test_a_parameter_of_the_query_is_named_by_its_mark_alone if {
+	named := set_to("/request/query", {"/to": "a"})
+	argument_is({"equals": "a"}, array.concat(body_says("b"), [named])) == ["no_grant"]
+	argument_is({"equals": "b"}, array.concat(body_says("b"), [named])) == []
+}
 
 test_comparisons if {
 	every fit in [
@@ -206,6 +220,7 @@ test_a_history_that_nobody_brings_refuses if {
 	# Of which it is not known how long ago, or of which there is no number, counts.
 	history_row({}, called_before(3, "long ago")) == ["history_limit"]
 	history_row({"within_s": "60"}, called_before(3, 61)) == ["history_limit"]
+	history_row({"within_s": null}, called_before(3, 61)) == ["history_limit"]
 	history_row({}, called_before("1", 1)) == ["history_limit"]
 	every odd in [[7], [{}], ["person"]] {
 		row_asks("history", odd, [set_to("/history", called_before(1, 1))]) == ["history_limit"]

@@ -39,7 +39,7 @@ test_paths if {
 	}
 	every pattern in [
 		[], ["repos"], ["repos", "acme", "*"], ["*", "*", "*", "*", "*"], ["repos", "other", "**"],
-		["repos", "acme", "app", "issues", "*", "**"], ["**", "issues"], ["repos", "ACME", "**"],
+		["repos", "acme", "app", "issues", "*", "**"], ["**", "issues"], ["repos", "ACME", "**"], ["repos", "**", "issues"],
 	] {
 		row("path", pattern) == ["no_grant"]
 	}
@@ -154,4 +154,30 @@ test_a_star_within_a_segment_stands_for_no_slash if {
 	slashed := [set_to("/request/segments", ["repos", "acme/secret", "issues"])]
 	row_codes(object.union(object.remove(wide, ["path"]), {"path": ["repos", "acme*", "issues"]}), slashed) == ["no_grant"]
 	row_codes(object.union(object.remove(wide, ["path"]), {"path": ["repos", "*", "issues"]}), slashed) == []
+}
+
+# --- standing --------------------------------------------------------------------------------------
+
+# What a sleeper who asks for this gets, where the row is that of this role.
+stands(role, ops) := c if {
+	asked := {"id": null, "days": 1, "expires_at": 1893456000, "operations": ["issues.create"]}
+	who := [set_to("/user/groups", []), set_to("/user/roles", ["sleeper"]), set_to("/user/standing", asked)]
+	patches := array.concat(who, ops)
+	c := codes(patches) with data.deputy_data.standing as {role: {"max_days": 30, "operations": ["*"], "agents": ["*"]}}
+}
+
+test_standing_is_an_operation_of_deputys_own if {
+	stands("sleeper", own("deputy.standing")) == []
+	as_rest := array.concat(own("deputy.standing"), [set_to("/operation/kind", "rest")])
+	"no_grant" in stands("sleeper", as_rest)
+	"no_grant" in stands("sleeper", own("deputy.run"))
+}
+
+test_standing_by_the_row_of_anothers_role_is_none if {
+	"no_grant" in stands("somebody_elses", own("deputy.standing"))
+}
+
+test_standing_names_a_list_of_operations if {
+	listed := array.concat(own("deputy.standing"), [set_to("/user/standing/operations", {"a": "issues.create"})])
+	"no_grant" in stands("sleeper", listed)
 }

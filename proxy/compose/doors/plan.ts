@@ -55,7 +55,7 @@ const refused = (status: number, body: Buffer): Judged => {
 
 /** What policy said; an allow with a demand that nobody can carry out is none. */
 const decided = (
-  { decision, holding, route, act }: Planned,
+  { decision, each, holding, route, act }: Planned,
   { able }: Pick<Obligations, 'able'>,
 ): Judged => {
   const { connection } = route
@@ -66,7 +66,7 @@ const decided = (
     if (!(error instanceof Problem)) throw error
     return { kind: 'refused', effect: 'deny', reasons: [error.code], detail: error.message }
   }
-  return { kind: 'decided', decision, holding, connection, operations }
+  return { kind: 'decided', decision, each, holding, connection, operations }
 }
 
 /** Where a request to the provider's own address goes at the agents' door. */

@@ -2,7 +2,7 @@
 // policy has answered with it (policy/search). Pure.
 import type { Json, JsonObject, PolicyDecision } from '../../model.ts'
 import { isObject } from '../../wire/json.ts'
-import type { Tables } from '../activate.ts'
+import type { Tables } from '../make.ts'
 import { own, rolesOf, rowsNear, textsAt } from './why.ts'
 
 export type Proposal = {

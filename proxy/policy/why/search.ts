@@ -2,7 +2,7 @@
 // input and tables. What it did not answer is told as not found, never guessed.
 import type { JsonObject } from '../../model.ts'
 import { isObject } from '../../wire/json.ts'
-import type { Tables } from '../activate.ts'
+import type { Tables } from '../make.ts'
 import { proposalsFor, type Proposal } from './proposals.ts'
 import type { Answer, Trial } from './trial.ts'
 import { textsAt } from './why.ts'

@@ -1,9 +1,9 @@
 // A policy that is asked and serves nobody: always in a thread of its own, since what it was never asked may never end.
 import type { JsonObject, PolicyDecision, PolicyEngine, PolicyFailure } from '../../model.ts'
 import { isObject } from '../../wire/json.ts'
-import { asksOf } from '../asks.ts'
-import { activate, digestWith, documentOf, tablesIn } from '../activate.ts'
-import type { Tables } from '../activate.ts'
+import { activate } from '../activate.ts'
+import { documentOf, readyOf, tablesIn } from '../make.ts'
+import type { Ready, Tables } from '../make.ts'
 import type { Bundle } from '../bundle.ts'
 import { createReader } from '../decision.ts'
 import { whole } from '../instance.ts'
@@ -38,17 +38,25 @@ const MOST_LATE = 50
 /** Characters of questions whose answers are kept. */
 const MOST_KEPT = 32 * 1024 * 1024
 
-/** @throws Error that says why the module cannot be loaded */
+/**
+ * @param ready what was made of the two before; absent: it is made here
+ * @throws Error that says why the module cannot be loaded
+ */
 export const openTrial = async (
-  { bundle, tables }: { readonly bundle: Bundle; readonly tables: Tables },
+  {
+    bundle,
+    tables,
+    ready = readyOf(bundle, tables),
+  }: { readonly bundle: Bundle; readonly tables: Tables; readonly ready?: Ready },
   inputLimit: number,
 ): Promise<Trial> => {
   const module = await WebAssembly.compile(bundle.wasm)
-  const inUse = tablesIn(bundle.data, tables)
-  const start = { module, data: documentOf(bundle.data, tables), inputLimit }
-  const asks = asksOf(inUse.get('grants'))
+  const { asks, digest } = ready
+  const start = { module, data: ready.data, inputLimit }
   const shown = new Map(
-    [...inUse].flatMap(([name, table]) => (isObject(table) ? [[name, table]] : [])),
+    [...tablesIn(bundle.data, tables)].flatMap(([name, table]) =>
+      isObject(table) ? [[name, table]] : [],
+    ),
   )
   const read = createReader()
   let isolate = await openIsolate(start, LOADING)
@@ -117,7 +125,7 @@ export const openTrial = async (
     for (const [i, { done }] of asked.entries())
       done(answers[i] ?? { failed: 'policy_error', detail: 'no answer' })
   }
-  const [revision, digest] = [bundle.revision, digestWith(bundle, tables)]
+  const { revision } = bundle
   const close = (): Promise<void> => isolate.close()
   return {
     revision,
@@ -163,5 +171,6 @@ export const remembering = (engine: PolicyEngine): PolicyEngine => {
 /** As `activate` of a policy that serves, but it is asked in a thread whatever it costs: whoever asks does not wait for it. */
 export const activateAside: typeof activate = async (bundle, tables, deps) => {
   await (await activate(bundle, tables, deps)).close()
-  return (await openTrial({ bundle, tables }, deps.inputLimit ?? 32 * 1024)).engine
+  const { ready = readyOf(bundle, tables), inputLimit = 32 * 1024 } = deps
+  return (await openTrial({ bundle, tables, ready }, inputLimit)).engine
 }

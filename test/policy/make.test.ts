@@ -1,0 +1,140 @@
+// What a policy is made of, here and in a thread: the same, and while a thread checks many rows calls are answered.
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
+import type { Log } from '../../proxy/model.ts'
+import { readBundle } from '../../proxy/policy/bundle.ts'
+import { makeOf, type Made, type ToMake } from '../../proxy/policy/make.ts'
+import { openPolicySource, type PolicySource } from '../../proxy/policy/source.ts'
+import { makeAside } from '../../proxy/policy/threads.ts'
+import { compileProviders } from '../../proxy/providers/parse.ts'
+
+const shipped = fileURLToPath(new URL('../../policies/bundle.tar.gz', import.meta.url))
+const { providers } = compileProviders(
+  readProviderFiles(fileURLToPath(new URL('../../providers', import.meta.url))),
+)
+const quiet = (): void => undefined
+const log: Log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
+const clock = { now: () => Date.now(), mono: () => performance.now() }
+
+type Rows = Readonly<Record<string, object>>
+const rowsOf = (many: number, more: Rows = {}): Rows => ({
+  ...Object.fromEntries(
+    Array.from({ length: many }, (_, i) => [
+      `r${i}`,
+      { operations: ['*'], roles: ['dev'], path: ['repos', 'acme', `app-${i}`, '**'] },
+    ]),
+  ),
+  ...more,
+})
+const toMake = async (tables: Readonly<Record<string, object>>): Promise<ToMake> => ({
+  bundle: await readBundle(readFileSync(shipped)),
+  where: 'the bundle',
+  files: Object.entries(tables).map(([name, table]) => ({
+    name: `${name}.json`,
+    where: `tables/${name}.json`,
+    bytes: Buffer.from(JSON.stringify(table)),
+  })),
+  catalogues: [...providers.values()],
+  connections: ['github'],
+})
+const PATIENCE = 120_000
+const plain = ({ tables, vain, ready: { data, ...ready } }: Made) => ({
+  tables: [...tables].map(([name, { where, own, value }]) => [name, where, own, value]),
+  vain,
+  ready,
+  data: JSON.parse(Buffer.from(data).toString('utf8')) as unknown,
+})
+
+test('a thread makes the same as this one', async () => {
+  const of = await toMake({
+    grants: {
+      github: rowsOf(20, {
+        night: { operations: ['issues.create'], access: ['write'], when: [{ zone: 'Asia/Tokyo' }] },
+        vain: { operations: ['no.such'] },
+      }),
+    },
+    role_grants: {},
+    agents: { '*': [{ connections: ['other'] }] },
+    probes: {},
+  })
+  const here = plain(makeOf(of))
+  expect(here.vain).toHaveLength(2)
+  expect(here.ready).toMatchObject({
+    alone: false,
+    ceilings: true,
+    asks: { zones: ['Asia/Tokyo'] },
+  })
+  expect(plain(await makeAside(of, PATIENCE))).toEqual(here)
+})
+
+test('what is wrong is said by a thread as it is here', async () => {
+  const of = await toMake({ grants: { github: { r: { operations: [] }, s: { path: [] } } } })
+  let here = ''
+  try {
+    makeOf(of)
+  } catch (error) {
+    here = String(error)
+  }
+  expect(here).toContain('tables/grants.json: github.s.operations: is missing')
+  await expect(makeAside(of, PATIENCE)).rejects.toThrow(here.slice('Error: '.length))
+})
+
+test('a check that does not end is given up', async () => {
+  const of = await toMake({ grants: { github: rowsOf(1_000) } })
+  await expect(makeAside(of, 1)).rejects.toThrow('the policy tables were not checked in 1 ms')
+})
+
+let folder = ''
+let source: PolicySource | null = null
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'deputy-make-'))
+  mkdirSync(join(folder, 'tables'))
+  copyFileSync(shipped, join(folder, 'bundle.tar.gz'))
+})
+afterEach(async () => {
+  await source?.close()
+  source = null
+  rmSync(folder, { recursive: true })
+})
+const cpu = (): number => {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1_000
+}
+
+test('calls are answered while many rows are checked, which costs their thread next to nothing', async () => {
+  const grants = join(folder, 'tables/grants.json')
+  const many = { github: rowsOf(30_000, { odd: { operations: ['*'], path: ['a/b'] } }) }
+  writeFileSync(grants, JSON.stringify({ github: rowsOf(3) }))
+  writeFileSync(join(folder, 'tables/role_grants.json'), '{}')
+  source = await openPolicySource({
+    bundle: join(folder, 'bundle.tar.gz'),
+    data: join(folder, 'tables'),
+    providers: providers.values(),
+    connections: ['github'],
+    inputLimit: 32_768,
+    log,
+    clock,
+    onChange: quiet,
+    poll: 3_600_000,
+  })
+  const of = await toMake({ grants: many, role_grants: {} })
+  const before = cpu()
+  expect(() => makeOf(of)).toThrow('is no segment')
+  const checking = cpu() - before
+
+  writeFileSync(grants, JSON.stringify(many))
+  let answered = 0
+  const began = cpu()
+  const calls = setInterval(() => {
+    const answer = source?.current()?.evaluate('{"version":1}')
+    if (answer !== undefined && 'allow' in answer) answered += 1
+  }, 5)
+  await expect(source.reload()).rejects.toThrow('is no segment')
+  clearInterval(calls)
+  expect(answered).toBeGreaterThan(10)
+  expect(cpu() - began).toBeLessThan(checking / 2)
+}, 180_000)

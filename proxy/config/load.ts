@@ -437,8 +437,8 @@ const connect = (
       problems.push(`${where}.operations.${what}`),
     )
     const use = entry.client_key === undefined ? named : signing(named)
-    if (use.credential === 'api_key') {
-      const own = keyed(name, use, entry, problems)
+    const own = keyed(name, use, entry, problems)
+    if (own !== null) {
       connections.set(name, { ...own, tls: dialledWith(name, entry, at) })
       continue
     }

@@ -9,6 +9,7 @@ import { bounded } from '../net/sinks.ts'
 import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import { createSlots } from './slots.ts'
 import { targetText } from '../wire/canonical.ts'
+import { limitedFor } from '../wire/retry_after.ts'
 import { lacking } from '../wire/scopes.ts'
 import {
   challengeIn,
@@ -48,6 +49,11 @@ export type Job = About & {
   readonly sifted: Sifted
   /** A newer token after a 401; null: none. */
   readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
+  /**
+   * The provider did nothing, because of too many calls: waits, where the call asks for that and may be repeated. true: it is
+   * to be decided anew; false: the answer is passed on. null: it never waits.
+   */
+  readonly later: ((said: number | 'unsaid') => Promise<boolean>) | null
   /** Ends the call from outside (revocation, drain), with the Problem that it becomes. */
   readonly signal: AbortSignal
 }
@@ -156,6 +162,7 @@ const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
 ])
 
 const NONE: readonly string[] = []
+const DAY_MS = 86_400_000
 /** Scopes that a 403 names, that the token lacks and that the connection may ask for; empty: no consent would help. */
 const scopesToAsk = (
   injected: Injected | null,
@@ -168,8 +175,15 @@ const scopesToAsk = (
   return missing.every((scope) => connection.scopes.includes(scope)) ? missing : []
 }
 
-/** How a call ended at its provider. `problem`: nothing was answered yet, and this is to be. */
-export type Forwarded = { readonly outcome: Outcome; readonly problem: Problem | null }
+/**
+ * How a call ended at its provider. `problem`: nothing was answered yet, and this is to be. `again`: its provider did nothing,
+ * the time that it asked for has passed, and nothing was answered.
+ */
+export type Forwarded = {
+  readonly outcome: Outcome
+  readonly problem: Problem | null
+  readonly again?: true
+}
 /** Does not reject. */
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Forwarded>
 
@@ -177,7 +191,7 @@ export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => P
 type Sending = Answer & {
   readonly job: Job
   readonly began: number
-  /** Tick of the last byte to or from the provider. */
+  /** Tick of the last byte to or from the provider; Infinity: it waits until the provider takes calls again. */
   seen: number
   slot: number
   credential: Injected | null
@@ -203,7 +217,7 @@ export const createForward = (deps: {
   readonly idleTimeout: number
   readonly requestBody: number
   readonly rewrittenBody: number
-  readonly clock: Pick<Clock, 'mono'>
+  readonly clock: Pick<Clock, 'mono' | 'now'>
   readonly upstream: (finished: UpstreamSeen) => void
 }): { readonly forward: Forward; readonly close: () => void } => {
   const { clock, dispatcher } = deps
@@ -291,7 +305,7 @@ export const createForward = (deps: {
 
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
-    const { body, route, pointers, signed, guard, sifted, again } = call.job
+    const { body, route, pointers, signed, guard, sifted, again, later } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
     let over = false
     let peek: (Peek & { readonly pass: () => void }) | null = null
@@ -324,6 +338,31 @@ export const createForward = (deps: {
                 }),
           ),
         )
+    }
+    /** The answer stays in its socket until it is known whether anybody gets it. */
+    const wait = (
+      started: Dispatcher.DispatchController,
+      later: Promise<boolean>,
+      pass: () => void,
+    ): void => {
+      started.pause()
+      call.seen = Infinity
+      const passed = (): void => {
+        call.seen = tick
+        pass()
+        started.resume()
+      }
+      later
+        .then((again) => {
+          if (call.done) return
+          if (!again) return passed()
+          over = true
+          started.abort(new Error('repeated after the time that the provider asked for'))
+          if (!settle(call, '')) return
+          call.res.off('close', call.leave)
+          call.resolve({ outcome: outcomeOf(call, 'ok'), problem: null, again: true })
+        })
+        .catch((error: unknown) => stop(call, toProblem(error)))
     }
     const flow = (started: Dispatcher.DispatchController | null, chunk: Buffer): void => {
       if (answers.data(call, chunk) || started === null) return
@@ -398,6 +437,14 @@ export const createForward = (deps: {
             call.status = code
             const what = `the provider demands more: ${more.join(', ')}`
             return stop(call, new Problem('consent_required', what, { extra: { scopes: more } }))
+          }
+          const limited =
+            later === null || !replayable
+              ? null
+              : limitedFor(code, (name) => valuesOf(raw, name)[0] ?? null, clock.now(), DAY_MS)
+          if (limited !== null && later !== null) {
+            call.status = code
+            return wait(started, later(limited), pass)
           }
           if (!mayRetry || !replayable || injected === null) return pass()
           if (code === 401) return retry(started, injected, 'status', pass)

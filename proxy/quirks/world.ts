@@ -167,6 +167,7 @@ export const openWorld = async () => {
         sifted: createSift(['deputy-user'], () => false)(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,
+        later: null,
         signal: new AbortController().signal,
       },
       request,

@@ -442,8 +442,7 @@ const connect = (
       connections.set(name, { ...own, tls: dialledWith(name, entry, at) })
       continue
     }
-    const clientId = entry.client_id ?? ''
-    const clientSecret = entry.client_secret ?? null
+    const { client_id: clientId = '', client_secret: clientSecret = null } = entry
     for (const scope of entry.scopes)
       if (use.scopeKnown?.includes(scope) === false)
         problems.push(

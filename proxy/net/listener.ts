@@ -24,6 +24,7 @@ import {
 } from './sockets.ts'
 import { hostname, ownNames } from './host.ts'
 import { gather } from './turn.ts'
+import { asksForWebSocket } from './websocket.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
@@ -249,13 +250,18 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
   )
   // Calls that arrive together go their way together: each station stays in the processor's caches.
   const arrived = gather<Arrival>((batch) => batch.forEach(begin))
-  const limits = { ...LIMITS, maxHeaderSize: options.maxHeaderBytes }
+  const limits = {
+    ...LIMITS,
+    maxHeaderSize: options.maxHeaderBytes,
+    shouldUpgradeCallback: asksForWebSocket,
+  }
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)
       : createTlsServer({ ...limits, ...secured(options.tls) }),
     {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
+      websockets: true,
       refusal: (error) => refusal(problemOf(error)),
       broken: (connection, error) => fail(connection, problemOf(error)),
       tunnelled: (...given) => {

@@ -1,11 +1,13 @@
 // Sends the call, streams the answer back with backpressure, retries one 401; redirects are passed on, never followed.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Clock, Dialled, Injected, Route } from '../model.ts'
 import type { Upstream } from '../net/dial.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/respond.ts'
 import { peekAt, type Peek } from '../net/peek.ts'
 import { bounded } from '../net/sinks.ts'
+import { joined, switched } from '../net/websocket.ts'
 import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import { createSlots } from './slots.ts'
 import { targetText } from '../wire/canonical.ts'
@@ -47,6 +49,8 @@ export type Job = About & {
   readonly body: Body
   /** The agent's headers that may pass. */
   readonly sifted: Sifted
+  /** It asks the provider for a WebSocket. */
+  readonly websocket: boolean
   /** A newer token after a 401; null: none. */
   readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
   /**
@@ -196,6 +200,10 @@ type Sending = Answer & {
   slot: number
   credential: Injected | null
   sent: boolean
+  /** Bytes from the agent since a WebSocket stands. */
+  up: number
+  /** Ends a WebSocket; null: none stands. */
+  cut: (() => void) | null
   resolve: (ended: Forwarded) => void
   leave: () => void
 }
@@ -249,7 +257,7 @@ export const createForward = (deps: {
     result,
     sent: call.sent,
     status: call.status,
-    bytesIn: call.job.body.bytes?.length ?? call.job.body.declared ?? 0,
+    bytesIn: call.up + (call.job.body.bytes?.length ?? call.job.body.declared ?? 0),
     bytesOut: call.bytesOut,
     credential: call.credential,
     masked: call.scrubber?.hits() ?? 0,
@@ -291,7 +299,8 @@ export const createForward = (deps: {
     if (!settle(call, problem.code)) return
     call.controller?.abort(problem)
     if (call.res.headersSent) {
-      call.res.destroy()
+      if (call.cut === null) call.res.destroy()
+      else call.cut()
       call.resolve({ outcome: outcomeOf(call, 'interrupted'), problem: null })
     } else call.resolve({ outcome: outcomeOf(call, problem.code), problem: told(call, problem) })
   }
@@ -302,6 +311,37 @@ export const createForward = (deps: {
     },
     stop,
   })
+
+  /** The provider said yes to a handshake. */
+  const upgraded = (
+    call: Sending,
+    code: number,
+    answered: Parameters<typeof switched>[1],
+    socket: Duplex,
+  ): void => {
+    const { req, res, scrubber } = call
+    const head =
+      code === 101 && call.job.websocket ? switched(call.job.sifted.kept, answered) : null
+    if (head === null) {
+      socket.destroy()
+      return stop(call, fault(new Error('bad upgrade'), call.sent))
+    }
+    call.status = code
+    call.seen = tick
+    res.off('close', call.leave)
+    res.sendDate = false
+    res.writeHead(code, head).flushHeaders()
+    const moved = (): void => void (call.seen = tick)
+    const seen = {
+      scrubber: scrubber?.body(200, '') ?? null,
+      up: (bytes: number) => void (moved(), (call.up += bytes)),
+      down: (bytes: number) => void (moved(), (call.bytesOut += bytes)),
+    }
+    call.cut = joined(req.socket, socket, seen, (whole) => {
+      if (!settle(call, whole ? '' : 'aborted')) return
+      call.resolve({ outcome: outcomeOf(call, whole ? 'ok' : 'interrupted'), problem: null })
+    })
+  }
 
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
@@ -383,6 +423,7 @@ export const createForward = (deps: {
         tls: route.connection.tls ?? null,
         path: targetText(route.target),
         method: route.target.method,
+        ...(call.job.websocket ? { upgrade: 'websocket' } : {}),
         headers: upstreamHeaders({
           sifted,
           host: route.authority,
@@ -411,6 +452,10 @@ export const createForward = (deps: {
           // Its connection stands, and the first bytes follow at once.
           call.sent = true
           if (call.done) started.abort(new Error('the call has ended'))
+        },
+        onRequestUpgrade(_started, code, answered, socket) {
+          if (call.done || over) return void socket.destroy()
+          upgraded(call, code, answered, socket)
         },
         onResponseStart(started, code) {
           if (call.done || over) return
@@ -519,6 +564,8 @@ export const createForward = (deps: {
         slot: -1,
         credential: job.injected,
         sent: false,
+        up: 0,
+        cut: null,
         resolve,
         leave: () => {
           const whole = res.writableFinished

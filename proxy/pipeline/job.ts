@@ -133,6 +133,7 @@ export const createJobs = (deps: JobDeps) => {
       sifted,
       again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
       later,
+      websocket: request.act.operation.websocket != null,
       served: call.snapshot.served,
       signal,
     }

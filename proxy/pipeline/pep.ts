@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CallRegistry } from './calls.ts'
 import type { Dedicated } from '../net/admit.ts'
+import { asksForWebSocket, withHandshake } from '../net/websocket.ts'
 import { createApproval, type ApprovalDeps, type Asked } from './approval.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
@@ -159,6 +160,20 @@ const name = (call: Call, cut: readonly string[], body: Body, req: IncomingMessa
   else call.stripped = [...headers, ...call.stripped, ...body.stripped]
 }
 
+/** What a WebSocket needs; a handshake where the catalogue knows none is refused, and so is a call that should be one. */
+const handshake = (sifted: Sifted, req: IncomingMessage, { operation }: Act): Sifted => {
+  const protocols = operation.websocket ?? null
+  const asks = asksForWebSocket(req)
+  if (protocols === null && !asks) return sifted
+  if (protocols !== null && asks) return withHandshake(sifted, req, protocols)
+  throw new Problem(
+    'request_invalid',
+    asks
+      ? 'no operation of this provider is a WebSocket there'
+      : `${operation.id} is a WebSocket: it begins with a handshake of HTTP/1.1 (RFC 6455 4.1)`,
+  )
+}
+
 /** The tag stood in the form, in the field of the SDK's key: that one was no credential. */
 const withoutSlot = (body: Body, { place }: Tagged): Body =>
   place === 'form'
@@ -310,7 +325,7 @@ export const createPep = (deps: PepDeps) => {
       const { sifted, session } =
         outer.kind === 'mcp'
           ? sessionIn(call, route, plainHeaders(all, read.message))
-          : outsideOf(all)
+          : outsideOf(handshake(all, req, outer))
       const entered =
         outer.kind === 'mcp'
           ? spoken(outer, route, read.message, session)

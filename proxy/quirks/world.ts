@@ -168,6 +168,7 @@ export const openWorld = async () => {
         again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,
         later: null,
+        websocket: false,
         signal: new AbortController().signal,
       },
       request,

@@ -518,10 +518,11 @@ describe('requests that want to be two', () => {
     socket.destroy()
   })
   test('an upgrade is not passed on', async () => {
-    const seen = await passed(
-      ask('/api.acme.test/a', ['Connection: Upgrade', 'Upgrade: websocket']),
-    )
+    const seen = await passed(ask('/api.acme.test/a', ['Connection: Upgrade', 'Upgrade: h2c']))
     expect([seen.headers.upgrade, seen.headers.connection]).toEqual([undefined, 'keep-alive'])
+    upstream.seen.length = 0
+    const answer = await ask('/api.acme.test/a', ['Connection: Upgrade', 'Upgrade: websocket'])
+    expect([answer.status, upstream.seen.length]).toEqual([400, 0])
   })
 })
 

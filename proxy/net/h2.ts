@@ -288,6 +288,8 @@ export const listening = (server: Server, other: (socket: Socket) => void, patie
       socket.off('close', gone).off('readable', look).off('end', ended)
       socket.unshift(came)
       if (same) other(socket)
+      // Node's parser of HTTP/1.1 waits for ever behind this word, which no method is.
+      else if (came.subarray(0, 4).equals(PREFACE.subarray(0, 4))) socket.destroy()
       else take.call(server, socket)
     }
     const ended = (): void => {

@@ -103,9 +103,14 @@ describe('the same way as in HTTP/1.1', () => {
     const tls = flag === '--http2'
     const origin = tls ? (deputy.addresses['agent_tls'] ?? '') : deputy.agent
     const { stdout } = await run('curl', [
-      ...['-sk', flag, '-H', 'deputy-user: alice', '-H', 'authorization: Bearer forged'],
-      ...['-d', '{"title":"x"}', '-H', 'content-type: application/json'],
-      ...['-w', '\n%{http_version} %{http_code}', `${origin}/api.acme.test/notes`],
+      '-sk',
+      flag,
+      '-Hdeputy-user: alice',
+      '-Hauthorization: Bearer forged',
+      '-Hcontent-type: application/json',
+      '-d{"title":"x"}',
+      '-w\n%{http_version} %{http_code}',
+      `${origin}/api.acme.test/notes`,
     ])
     const [body = '', said] = stdout.split('\n')
     expect(said).toBe('2 200')
@@ -216,17 +221,20 @@ describe('what has two readings, or asks for too much', () => {
     expect((await ask('/api.acme.test/a')).status).toBe(200)
   })
 
-  test('bytes that only begin like HTTP/2 are HTTP/1.1, and are refused as that', async () => {
+  const spoken = (...parts: readonly string[]): Promise<string> => {
     const { hostname, port } = new URL(deputy.agent)
     const socket = dial(Number(port), hostname)
-    const said = new Promise<string>((resolve) => {
+    return new Promise<string>((resolve) => {
       let all = ''
       socket.on('data', (chunk) => void (all += chunk.toString()))
       socket.on('close', () => resolve(all))
+      parts.forEach((part, i) => setTimeout(() => socket.write(part), 50 * i))
     })
-    socket.write('PRI')
-    setTimeout(() => socket.write(' /a HTTP/1.1\r\n\r\n'), 50)
-    expect(await said).toMatch(/^HTTP\/1\.1 400 /)
+  }
+  test('bytes that only begin like HTTP/2 are HTTP/1.1, and are refused as that', async () => {
+    expect(await spoken('PR', 'x /a HTTP/1.1\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 /)
+    expect(await spoken('PRI', ' /a HTTP/1.1\r\n\r\n')).toBe('')
+    expect(await spoken('PRI * HTTP/2.0\r\n', '\r\nSX\r\n\r\n')).toBe('')
   })
 })
 

@@ -160,7 +160,9 @@ const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void 
 type Reset = { readonly internal: number; readonly enhance: number }
 
 export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => {
-  const sessions = new Set<ServerHttp2Session>()
+  /** With the connection of each: Node itself shows a proxy of it only. */
+  const sessions = new Map<ServerHttp2Session, Duplex>()
+  let entering: Duplex | null = null
   // Only who is asked in HTTP/2 loads it.
   const { createServer, constants } = process.getBuiltinModule('node:http2')
   const { request } = process.getBuiltinModule('node:http')
@@ -175,7 +177,7 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
   }
   const carried = (stream: ServerHttp2Stream, raw: readonly string[], ended: boolean): void => {
     const { method, path, headers } = asked(raw, ended)
-    const { socket } = stream.session ?? {}
+    const socket = stream.session == null ? undefined : sessions.get(stream.session)
     if (socket === undefined) return stream.close(codes.internal)
     const { ours, theirs } = connected(socket)
     const sent: ClientRequest = request({
@@ -217,7 +219,7 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
     },
   })
   front.on('session', (session) => {
-    sessions.add(session)
+    if (entering !== null) sessions.set(session, entering)
     session.on('close', () => sessions.delete(session))
     session.on('error', () => undefined)
     session.setTimeout(IDLE_MS, () => {
@@ -235,8 +237,15 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
     }
   })
   return {
-    enter: (socket) => void front.emit('connection', socket),
-    part: () => sessions.forEach((session) => session.close()),
+    enter: (socket) => {
+      // Its session is told of before this returns.
+      entering = socket
+      front.emit('connection', socket)
+      entering = null
+    },
+    part: () => {
+      for (const session of sessions.keys()) session.close()
+    },
   }
 }
 

@@ -1,9 +1,9 @@
 // HTTP/2 from agents (RFC 9113): each stream becomes one request of HTTP/1.1 on a connection in memory, so that all of them go
 // the very way of every other call, and what that way refuses is refused here too. No CONNECT, no push, no WebSocket inside.
 import type { ClientRequest, IncomingMessage, Server } from 'node:http'
-import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
+import type { Http2Server, Http2Session, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import { duplexPair, type Duplex } from 'node:stream'
+import { duplexPair } from 'node:stream'
 import { Problem } from '../problem.ts'
 import { carry, outerOf } from './carried.ts'
 
@@ -20,7 +20,7 @@ export type H2Options = {
 }
 export type H2 = {
   /** Takes a connection that begins with the preface of HTTP/2. */
-  readonly enter: (socket: Duplex) => void
+  readonly enter: (socket: Socket) => void
   /** Says GOAWAY: what runs goes on, and nothing new begins. */
   readonly part: () => void
 }
@@ -44,7 +44,7 @@ const OF_ONE_HOP: ReadonlySet<string> = new Set([
 ])
 
 /** A connection in memory: our end, and the one that the server takes for a socket. */
-const connected = (by: Duplex & Partial<Socket>) => {
+const connected = (by: Socket) => {
   const [ours, theirs] = duplexPair()
   let bytesRead = 0
   const push = theirs.push.bind(theirs)
@@ -161,8 +161,8 @@ type Reset = { readonly internal: number; readonly enhance: number }
 
 export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => {
   /** With the connection of each: Node itself shows a proxy of it only. */
-  const sessions = new Map<ServerHttp2Session, Duplex>()
-  let entering: Duplex | null = null
+  const sessions = new Map<Http2Session, Socket>()
+  let entering: Socket | null = null
   // Only who is asked in HTTP/2 loads it.
   const { createServer, constants } = process.getBuiltinModule('node:http2')
   const { request } = process.getBuiltinModule('node:http')

@@ -167,6 +167,8 @@ export type Operation = {
   readonly upload: boolean
   /** The one media type of its bodies, which pass unread: no server reads it as a form. Another is 415. */
   readonly opaque?: string | null
+  /** It is a WebSocket (RFC 6455), decided at its handshake: the subprotocols that may be asked for. Absent or null: it is none. */
+  readonly websocket?: readonly string[] | null
   /** It writes or sends a mail: where its recipients stand. */
   readonly mail?: MailPlaces
   /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */

@@ -248,6 +248,13 @@ describe('tests', () => {
     'config/keyed.ts': ['e2e/api_keys.test.ts', 'what a key provider has no use for is refused'],
     'consent/notices.ts': ['e2e/obligations.test.ts', 'tried with whoever takes them, and without'],
     'directory/hook.ts': ['e2e/hooks.test.ts', 'asked on a socket, in every way that it may fail'],
+    'net/carried.ts': ['e2e/h2.test.ts', 'what stands around a stream'],
+    'net/h2.ts': ['e2e/h2.test.ts', 'with real clients; what has two readings is tried by itself'],
+    'net/fault.ts': [
+      'pipeline/forward.test.ts',
+      'each fault of the transport, and e2e/faults.test.ts',
+    ],
+    'net/websocket.ts': ['e2e/websocket.test.ts', 'with real clients and a real server'],
     'net/guarded.ts': ['e2e/redact.test.ts', 'tried with each answer that may not pass'],
     'net/webhook.ts': ['consent/webhook.test.ts', 'signs what it posts'],
     'store/notices.ts': ['store/store.test.ts', 'of both databases'],

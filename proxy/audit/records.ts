@@ -58,6 +58,8 @@ export type Finished = {
   readonly durationMs: number
   /** What hooks said; absent: none was asked. */
   readonly hooked?: readonly HookSaid[]
+  /** How often the provider said "too many" before, and did nothing; absent: never. */
+  readonly limited?: number
   /** What was taken out of the request before it left; null or absent: nothing. */
   readonly taken?: TakenOut | null
   readonly outcome: Outcome
@@ -293,6 +295,7 @@ export const createEvidence = (deps: {
     },
     finished(what) {
       const { id, person, connection, durationMs, taken = null, hooked = [], outcome } = what
+      const { limited = 0 } = what
       const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
       const { stripped, dropped, redacted = 0 } = outcome
       const write = (by: Name | null): Promise<void> =>
@@ -300,7 +303,7 @@ export const createEvidence = (deps: {
           'outcome',
           `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${credential === null || by === null ? 'null' : usedText(credential, connection, by)},` +
             `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
-            `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}${redactedText(taken, redacted)}${hooked.length > 0 ? `,"hooks":${json(hooked)}` : ''}` +
+            `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}${limited > 0 ? `,"limited":${limited}` : ''}${redactedText(taken, redacted)}${hooked.length > 0 ? `,"hooks":${json(hooked)}` : ''}` +
             `${stripped.length > 0 ? `,"stripped":${quotedList(stripped)}` : ''}${dropped.length > 0 ? `,"dropped":${quotedList(dropped)}` : ''}`,
           // It shares the write of the next decision.
           false,

@@ -13,13 +13,17 @@ const CLIENTS = [
   'revoke',
 ] as const
 
-/** @param problems learns of each key that would change nothing */
+/**
+ * null: it has a client.
+ * @param problems learns of each key that would change nothing
+ */
 export const keyed = (
   name: string,
   provider: Provider,
   entry: Config['connections'][string],
   problems: string[],
-): Connection => {
+): Connection | null => {
+  if (provider.credential !== 'api_key') return null
   for (const key of CLIENTS)
     if (entry[key] !== undefined)
       problems.push(

@@ -437,13 +437,12 @@ const connect = (
       problems.push(`${where}.operations.${what}`),
     )
     const use = entry.client_key === undefined ? named : signing(named)
-    if (use.credential === 'api_key') {
-      const own = keyed(name, use, entry, problems)
+    const own = keyed(name, use, entry, problems)
+    if (own !== null) {
       connections.set(name, { ...own, tls: dialledWith(name, entry, at) })
       continue
     }
-    const clientId = entry.client_id ?? ''
-    const clientSecret = entry.client_secret ?? null
+    const { client_id: clientId = '', client_secret: clientSecret = null } = entry
     for (const scope of entry.scopes)
       if (use.scopeKnown?.includes(scope) === false)
         problems.push(

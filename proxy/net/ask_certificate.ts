@@ -13,11 +13,11 @@ export const askFor = (
   first: string,
 ): {
   /** Throws Problem where the connection began under other authorities. */
-  readonly check: (socket: Socket) => void
+  readonly check: (socket: object) => void
   readonly renew: (authorities: string) => void
 } => {
   let authorities = first
-  const under = new WeakMap<Socket, string>()
+  const under = new WeakMap<object, string>()
   /** Their handshake is under way, by authorities of which nobody can say which. */
   const beginning = new Map<string, Socket>()
   server.on('connection', (socket: Socket) => {

@@ -1,4 +1,5 @@
 // The certificate that a client showed when its connection began: what it says, and whether its chain holds.
+import { outerOf } from './carried.ts'
 import type { X509Certificate } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
@@ -69,7 +70,8 @@ export const readCertificate = (leaf: X509Certificate, wrong: string | null): Cl
 
 const seen = new WeakMap<Duplex, ClientCertificate | null>()
 /** Of this connection; null: it showed none, or is none of TLS. */
-export const clientCertificate = (socket: Duplex): ClientCertificate | null => {
+export const clientCertificate = (carried: Duplex): ClientCertificate | null => {
+  const socket = outerOf(carried)
   if (!(socket instanceof TLSSocket)) return null
   let found = seen.get(socket)
   if (found === undefined) {

@@ -8,6 +8,8 @@ import type { Log } from '../model.ts'
 import { messageOf, Problem, problemAnswer, type ProblemCode, toProblem } from '../problem.ts'
 import { createAdmission, type Dedicated } from './admit.ts'
 import { createTunnels, type TunnelOptions, type Tunnels } from './tunnels.ts'
+import { outerOf } from './carried.ts'
+import { createH2, listening, type H2 } from './h2.ts'
 import { askFor } from './ask_certificate.ts'
 import type { Shown } from './certificate.ts'
 import {
@@ -24,6 +26,7 @@ import {
 } from './sockets.ts'
 import { hostname, ownNames } from './host.ts'
 import { gather } from './turn.ts'
+import { asksForWebSocket } from './websocket.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
@@ -56,6 +59,7 @@ const contextOf = ({ cert, key, clientCa }: Shown) => ({
 
 const secured = (tls: Shown) => ({
   ...contextOf(tls),
+  ALPNProtocols: ['h2', 'http/1.1'],
   requestCert: tls.clientCa !== null,
   // Who shows none may send a token; what does not hold is refused with a sentence, call by call.
   rejectUnauthorized: false,
@@ -165,6 +169,30 @@ const tunnelsOf = (
         log,
       })
 
+/** HTTP/2, by ALPN under TLS and by its first bytes without; made when somebody first speaks it. */
+const secondVersion = (
+  { maxHeaderBytes, typeBase, newId, refused }: ListenerOptions,
+  server: Server,
+) => {
+  let h2: H2 | null = null
+  const refusal = (problem: Problem) => {
+    const id = newId()
+    refused(problem.code, id)
+    return problemAnswer(problem, id, typeBase)
+  }
+  const { end } = listening(
+    server,
+    (socket) => (h2 ??= createH2({ server, maxHeaderBytes, refusal })).enter(socket),
+    HEADERS_MS,
+  )
+  return {
+    part: () => {
+      end()
+      h2?.part()
+    },
+  }
+}
+
 export const startListener = async (options: ListenerOptions): Promise<Listening> => {
   /** Refuses, and reads no further request on this connection. */
   const refuse = (res: ServerResponse, id: string, problem: Problem): void => {
@@ -212,7 +240,7 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
     if (connection.res === res) connection.id = id
     try {
       try {
-        asking?.check(req.socket)
+        asking?.check(outerOf(req.socket))
         const inside = tunnels?.of(req) ?? null
         const kind = inside === null ? admit(req) : inside.admit(req)
         tunnels?.tag(req, inside)
@@ -249,13 +277,18 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
   )
   // Calls that arrive together go their way together: each station stays in the processor's caches.
   const arrived = gather<Arrival>((batch) => batch.forEach(begin))
-  const limits = { ...LIMITS, maxHeaderSize: options.maxHeaderBytes }
+  const limits = {
+    ...LIMITS,
+    maxHeaderSize: options.maxHeaderBytes,
+    shouldUpgradeCallback: asksForWebSocket,
+  }
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)
       : createTlsServer({ ...limits, ...secured(options.tls) }),
     {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
+      websockets: true,
       refusal: (error) => refusal(problemOf(error)),
       broken: (connection, error) => fail(connection, problemOf(error)),
       tunnelled: (...given) => {
@@ -274,6 +307,7 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
   )
   const clientCa = options.tls?.clientCa ?? null
   const asking = clientCa === null ? null : askFor(server, clientCa)
+  const others = secondVersion(options, server)
   // Node's default cap drops headers silently; the byte limit above is the one that counts.
   server.maxHeadersCount = 0
   await bind(server, options.listen, options.key)
@@ -284,8 +318,12 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
       ;(server as TlsServer).setSecureContext(contextOf(tls))
       if (tls.clientCa !== null) asking?.renew(tls.clientCa)
     },
-    part: () => parting(server),
+    part: () => {
+      parting(server)
+      others.part()
+    },
     close: (ms) => {
+      others.part()
       bodies.close()
       tunnels?.end()
       return closing(server, ms)

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 // Not `import`: see net/listener.
-const { STATUS_CODES } = process.getBuiltinModule('node:http')
+const { ServerResponse: OwnResponse, STATUS_CODES } = process.getBuiltinModule('node:http')
 
 /** One connection, and the latest request on it: the only one that can be unfinished. */
 export type Connection = {
@@ -33,6 +33,8 @@ export type Manners = {
   /** Takes a CONNECT over, with what came behind it; a text is its answer; false: it is none of its own, and gets `tunnel`. */
   readonly tunnelled?:
     ((req: IncomingMessage, socket: Duplex, head: Buffer) => boolean | string) | undefined
+  /** Requests may ask to become a WebSocket; without it they are requests as any other. */
+  readonly websockets?: boolean
   /** The answer to a CONNECT to `host:port`, as it is written; without one the connection is cut. */
   readonly tunnel?: (target: string) => string
 }
@@ -167,6 +169,18 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
     arrived(req, res)
   })
   server.on('checkExpectation', arrived)
+  if (manners.websockets === true)
+    server.on('upgrade', (req, stream, head: Buffer) => {
+      const before = connections.get(stream)?.res ?? null
+      // An answer is still on its way, and Node has let go of the socket that it is written to.
+      if (before !== null && !before.writableFinished) return void stream.destroy()
+      if (head.length > 0) stream.unshift(head)
+      const res = new OwnResponse(req)
+      res.shouldKeepAlive = false
+      res.assignSocket(stream as Socket)
+      res.once('finish', () => linger(stream.resume(), () => 0))
+      arrived(req, res)
+    })
   server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))
   server.on('connect', (req, stream, head: Buffer) => {
     const before = connections.get(stream)?.res ?? null

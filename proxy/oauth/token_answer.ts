@@ -2,6 +2,7 @@
 import { atPointer, isObject } from '../wire/json.ts'
 import type { AccountRules, AnswerRules, Introspection, Provider, TokenSet } from '../model.ts'
 import { secret } from '../secret.ts'
+import { retryAfterMs } from '../wire/retry_after.ts'
 import { first, accountAt, hostAt, parseBody, parseJson, word } from './body.ts'
 import type { Account, Fields, RawAnswer } from './body.ts'
 
@@ -215,11 +216,11 @@ const failureOf = (
   const [mapped] = [text, said].flatMap((key) =>
     key != null && Object.hasOwn(rules.errors, key) ? [rules.errors[key]] : [],
   )
-  const retryAfterMs = retryAfter(headers.get('retry-after'), now)
+  const waitMs = retryAfterMs(headers.get('retry-after'), now, DAY_MS)
   const subtypes = [atPointer(body, '/error_subtype'), atPointer(body, '/suberror')]
   const saying = `${said} ${text}`
   const words = [mapped, said]
-  const kind = kindOf(status, retryAfterMs, { words, subtypes, text: saying })
+  const kind = kindOf(status, waitMs, { words, subtypes, text: saying })
   const claims = claimsRequest(atPointer(body, '/claims'))
   return {
     kind:
@@ -228,7 +229,7 @@ const failureOf = (
         : kind,
     error: /^[\w.:-]{1,64}$/.test(said ?? '') ? String(said) : `http_${status}`,
     description: text === undefined ? null : printable(text),
-    retryAfterMs,
+    retryAfterMs: waitMs,
     ...(kind === 'step' ? { step: stepOf([...subtypes, mapped, said], saying) ?? 'consent' } : {}),
     ...(kind === 'step' && claims !== null ? { claims } : {}),
   }
@@ -240,7 +241,7 @@ const ELSEWHERE: ReadonlySet<number> = new Set([404, 405, 408, 425])
 /** Decided on the parsed word; a status alone is never a dead grant. A gateway's 502 or 504 says nothing of the provider. */
 const kindOf = (
   status: number,
-  retryAfterMs: number | null,
+  waitMs: number | null,
   {
     words,
     subtypes,
@@ -251,7 +252,7 @@ const kindOf = (
     readonly text: string
   },
 ): FailureKind => {
-  if (status === 429 || status === 409 || (status === 503 && retryAfterMs !== null)) return 'busy'
+  if (status === 429 || status === 409 || (status === 503 && waitMs !== null)) return 'busy'
   const lower = text.toLowerCase()
   const phrase = PHRASES.find(([phrase]) => lower.includes(phrase))?.[1]
   if (phrase === 'busy' || phrase === 'transient') return phrase
@@ -278,13 +279,6 @@ const fail = (kind: FailureKind, error: string): TokenFailure => ({
   description: null,
   retryAfterMs: null,
 })
-
-/** Seconds or an HTTP date (RFC 9110 10.2.3), at most a day. */
-const retryAfter = (value: string | null, now: number): number | null => {
-  if (value === null || value.trim() === '') return null
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - now
-  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), DAY_MS)
-}
 
 /** One line, with every run cut out that could be a token, an address or an id. */
 const printable = (text: string): string =>

@@ -2,6 +2,7 @@
 import type { Fetch } from '../net/dial.ts'
 import { messageOf } from '../problem.ts'
 import type { Secret } from '../secret.ts'
+import { retryAfterMs } from '../wire/retry_after.ts'
 
 /** What became of one request. */
 export type Answered =
@@ -21,6 +22,7 @@ export type OtlpTarget = {
 }
 
 const TIMEOUT_MS = 10_000
+const DAY_MS = 86_400_000
 /** Bytes of an answer that are read. */
 const MOST = 65_536
 /** These say that the request itself is wrong; all else may be mended by whoever runs the collector. */
@@ -28,14 +30,6 @@ const WRONG = new Set([400, 413, 422])
 
 const signalUrl = (base: string, signal: string): string =>
   `${base.replace(/\/+$/, '')}/v1/${signal}`
-
-/** RFC 9110 10.2.3: seconds, or a date. */
-const retryAfter = (value: string | null, now: number): number | null => {
-  if (value === null) return null
-  if (/^\d{1,6}$/.test(value.trim())) return Number(value) * 1_000
-  const at = Date.parse(value)
-  return Number.isNaN(at) ? null : Math.max(0, at - now)
-}
 
 const bodyOf = async (response: Response): Promise<Uint8Array> => {
   const chunks: Uint8Array[] = []
@@ -80,7 +74,11 @@ export const createOtlp =
       const why = `${at} answered ${status}`
       return WRONG.has(status)
         ? { kind: 'refused', why }
-        : { kind: 'later', why, afterMs: retryAfter(response.headers.get('retry-after'), now()) }
+        : {
+            kind: 'later',
+            why,
+            afterMs: retryAfterMs(response.headers.get('retry-after'), now(), DAY_MS),
+          }
     } catch (error) {
       return { kind: 'later', why: `${at}: ${causeOf(error)}`, afterMs: null }
     }

@@ -52,6 +52,8 @@ export type Call = {
   readonly hooked: HookSaid[]
   /** What was taken out of it before it left. */
   taken: TakenOut | null
+  /** Answers of the provider that said "too many", and were waited for; each was decided anew. */
+  limited: number
   /** Evidence was asked to keep how it ended. */
   recorded: boolean
   /** When what happened to it; null or absent: no span is made of it. */
@@ -156,6 +158,7 @@ export const createExchange = (
         durationMs,
         hooked: call.hooked,
         taken: call.taken,
+        limited: call.limited,
         outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
       })
     else if (call.decision === null && problem !== null && !(problem.cause instanceof CallerLeft))
@@ -198,6 +201,7 @@ export const createExchange = (
         outcome: null,
         hooked: [],
         taken: null,
+        limited: 0,
         recorded: false,
         timeline: deps.traces?.begin(req.headers['traceparent']) ?? null,
       }

@@ -1,14 +1,18 @@
 // Sends the call, streams the answer back with backpressure, retries one 401; redirects are passed on, never followed.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Clock, Dialled, Injected, Route } from '../model.ts'
 import type { Upstream } from '../net/dial.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/respond.ts'
 import { peekAt, type Peek } from '../net/peek.ts'
+import { fault, proxyStatus } from '../net/fault.ts'
 import { bounded } from '../net/sinks.ts'
+import { joined, switched } from '../net/websocket.ts'
 import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import { createSlots } from './slots.ts'
 import { targetText } from '../wire/canonical.ts'
+import { limitedFor } from '../wire/retry_after.ts'
 import { lacking } from '../wire/scopes.ts'
 import {
   challengeIn,
@@ -47,96 +51,18 @@ export type Job = About & {
   readonly body: Body
   /** The agent's headers that may pass. */
   readonly sifted: Sifted
+  /** It asks the provider for a WebSocket. */
+  readonly websocket: boolean
   /** A newer token after a 401; null: none. */
   readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
+  /**
+   * The provider did nothing, because of too many calls: waits, where the call asks for that and may be repeated. true: it is
+   * to be decided anew; false: the answer is passed on. null: it never waits.
+   */
+  readonly later: ((said: number | 'unsaid') => Promise<boolean>) | null
   /** Ends the call from outside (revocation, drain), with the Problem that it becomes. */
   readonly signal: AbortSignal
   readonly timeline?: Timeline | null
-}
-
-/** `error` of Proxy-Status (RFC 9209 2.3) and our sentence, by what the transport's code begins with. */
-const FAULTS: readonly (readonly [RegExp, string, string])[] = [
-  [/^(?:ENOTFOUND|EAI_)/, 'dns_error', 'the provider’s name could not be resolved'],
-  [/^ECONNREFUSED/, 'connection_refused', 'the provider refused the connection'],
-  [/^(?:EHOST|ENET)UNREACH/, 'destination_ip_unroutable', 'there is no way to the provider'],
-  [
-    /CERT|SELF_SIGNED|UNABLE_TO_|ALTNAME/,
-    'tls_certificate_error',
-    'the provider’s TLS certificate does not verify',
-  ],
-  [/TLS|SSL|^EPROTO/, 'tls_protocol_error', 'TLS with the provider failed'],
-  [
-    /^UND_ERR_RES_CONTENT_LENGTH/,
-    'http_response_incomplete',
-    'the provider’s answer ended before its length',
-  ],
-  [
-    /^UND_ERR_HEADERS_OVERFLOW/,
-    'http_response_header_section_size',
-    'the provider’s headers are larger than 64 kB',
-  ],
-  [/^HPE_/, 'http_protocol_error', 'the provider’s answer is not HTTP/1.1'],
-]
-
-/** A Problem that names its own error type. */
-const proxyStatus = (code: ProblemCode, error: string) => ({
-  'proxy-status': `deputy; error=${error}; details="${code}"`,
-})
-
-/** What an egress proxy did (net/tunnel), by the transport's code; its message is ours. */
-const EGRESS: Readonly<Record<string, readonly [ProblemCode, string]>> = {
-  DEPUTY_PROXY_REFUSED: ['egress_refused', 'http_request_denied'],
-  DEPUTY_PROXY_TIMEOUT: ['upstream_timeout', 'connection_timeout'],
-  DEPUTY_PROXY_UNREACHABLE: ['upstream_unreachable', 'destination_unavailable'],
-  DEPUTY_PROXY_FAILED: ['upstream_unreachable', 'destination_unavailable'],
-  DEPUTY_PROXY_GARBLED: ['upstream_unreachable', 'http_protocol_error'],
-}
-
-const codeOf = (error: unknown): string => {
-  if (!(error instanceof Error)) return ''
-  if ('code' in error && typeof error.code === 'string') return error.code
-  // undici's parser knows a code for some of its errors only.
-  return error.name === 'HTTPParserError' ? 'HPE_UNKNOWN' : ''
-}
-/** What went wrong on the way to the provider; the cause itself is for the log. */
-const fault = (error: unknown, sent: boolean): Problem => {
-  const code = codeOf(error)
-  const named = (which: ProblemCode, type: string, detail: string): Problem =>
-    new Problem(which, detail, { cause: error, headers: proxyStatus(which, type) })
-  if (code === 'DEPUTY_ADDRESS_PROHIBITED')
-    return named(
-      'upstream_prohibited',
-      'destination_ip_prohibited',
-      'the provider’s address is private or local and not allowed',
-    )
-  if (!sent && (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT'))
-    return named(
-      'upstream_timeout',
-      'connection_timeout',
-      'the provider could not be connected in time',
-    )
-  const egress = EGRESS[code]
-  if (egress !== undefined && error instanceof Error)
-    return named(egress[0], egress[1], error.message)
-  if (code === 'DEPUTY_TRUST_UNREADABLE')
-    return named(
-      'upstream_unreachable',
-      'tls_certificate_error',
-      'the certificate files that this connection is dialled with cannot be used',
-    )
-  const known = FAULTS.find(([pattern]) => pattern.test(code))
-  if (known !== undefined) return named('upstream_unreachable', known[1], known[2])
-  if (error instanceof Error && /^bad (?:response|upgrade)$/.test(error.message))
-    return named(
-      'upstream_unreachable',
-      'http_protocol_error',
-      'the provider sent an answer that nobody asked for',
-    )
-  return named(
-    'upstream_unreachable',
-    sent ? 'connection_terminated' : 'destination_unavailable',
-    `the connection to the provider failed${code === '' ? '' : ` (${code})`}`,
-  )
 }
 
 const valuesOf = (raw: readonly (string | Buffer)[], name: string): readonly string[] => {
@@ -158,6 +84,7 @@ const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
 ])
 
 const NONE: readonly string[] = []
+const DAY_MS = 86_400_000
 /** Scopes that a 403 names, that the token lacks and that the connection may ask for; empty: no consent would help. */
 const scopesToAsk = (
   injected: Injected | null,
@@ -170,8 +97,15 @@ const scopesToAsk = (
   return missing.every((scope) => connection.scopes.includes(scope)) ? missing : []
 }
 
-/** How a call ended at its provider. `problem`: nothing was answered yet, and this is to be. */
-export type Forwarded = { readonly outcome: Outcome; readonly problem: Problem | null }
+/**
+ * How a call ended at its provider. `problem`: nothing was answered yet, and this is to be. `again`: its provider did nothing,
+ * the time that it asked for has passed, and nothing was answered.
+ */
+export type Forwarded = {
+  readonly outcome: Outcome
+  readonly problem: Problem | null
+  readonly again?: true
+}
 /** Does not reject. */
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Forwarded>
 
@@ -179,11 +113,15 @@ export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => P
 type Sending = Answer & {
   readonly job: Job
   readonly began: number
-  /** Tick of the last byte to or from the provider. */
+  /** Tick of the last byte to or from the provider; Infinity: it waits until the provider takes calls again. */
   seen: number
   slot: number
   credential: Injected | null
   sent: boolean
+  /** Bytes from the agent since a WebSocket stands. */
+  up: number
+  /** Ends a WebSocket; null: none stands. */
+  cut: (() => void) | null
   resolve: (ended: Forwarded) => void
   leave: () => void
 }
@@ -205,7 +143,7 @@ export const createForward = (deps: {
   readonly idleTimeout: number
   readonly requestBody: number
   readonly rewrittenBody: number
-  readonly clock: Pick<Clock, 'mono'>
+  readonly clock: Pick<Clock, 'mono' | 'now'>
   readonly upstream: (finished: UpstreamSeen) => void
 }): { readonly forward: Forward; readonly close: () => void } => {
   const { clock, dispatcher } = deps
@@ -237,7 +175,7 @@ export const createForward = (deps: {
     result,
     sent: call.sent,
     status: call.status,
-    bytesIn: call.job.body.bytes?.length ?? call.job.body.declared ?? 0,
+    bytesIn: call.up + (call.job.body.bytes?.length ?? call.job.body.declared ?? 0),
     bytesOut: call.bytesOut,
     credential: call.credential,
     masked: call.scrubber?.hits() ?? 0,
@@ -280,7 +218,8 @@ export const createForward = (deps: {
     if (!settle(call, problem.code)) return
     call.controller?.abort(problem)
     if (call.res.headersSent) {
-      call.res.destroy()
+      if (call.cut === null) call.res.destroy()
+      else call.cut()
       call.resolve({ outcome: outcomeOf(call, 'interrupted'), problem: null })
     } else call.resolve({ outcome: outcomeOf(call, problem.code), problem: told(call, problem) })
   }
@@ -292,9 +231,40 @@ export const createForward = (deps: {
     stop,
   })
 
+  /** The provider said yes to a handshake. */
+  const upgraded = (
+    call: Sending,
+    code: number,
+    answered: Parameters<typeof switched>[1],
+    socket: Duplex,
+  ): void => {
+    const { req, res, scrubber } = call
+    const head =
+      code === 101 && call.job.websocket ? switched(call.job.sifted.kept, answered) : null
+    if (head === null) {
+      socket.destroy()
+      return stop(call, fault(new Error('bad upgrade'), call.sent))
+    }
+    call.status = code
+    call.seen = tick
+    res.off('close', call.leave)
+    res.sendDate = false
+    res.writeHead(code, head).flushHeaders()
+    const moved = (): void => void (call.seen = tick)
+    const seen = {
+      scrubber: scrubber?.body(200, '') ?? null,
+      up: (bytes: number) => void (moved(), (call.up += bytes)),
+      down: (bytes: number) => void (moved(), (call.bytesOut += bytes)),
+    }
+    call.cut = joined(req.socket, socket, seen, (whole) => {
+      if (!settle(call, whole ? '' : 'aborted')) return
+      call.resolve({ outcome: outcomeOf(call, whole ? 'ok' : 'interrupted'), problem: null })
+    })
+  }
+
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
-    const { body, route, pointers, signed, guard, sifted, again } = call.job
+    const { body, route, pointers, signed, guard, sifted, again, later } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
     let over = false
     let peek: (Peek & { readonly pass: () => void }) | null = null
@@ -328,6 +298,31 @@ export const createForward = (deps: {
           ),
         )
     }
+    /** The answer stays in its socket until it is known whether anybody gets it. */
+    const wait = (
+      started: Dispatcher.DispatchController,
+      later: Promise<boolean>,
+      pass: () => void,
+    ): void => {
+      started.pause()
+      call.seen = Infinity
+      const passed = (): void => {
+        call.seen = tick
+        pass()
+        started.resume()
+      }
+      later
+        .then((again) => {
+          if (call.done) return
+          if (!again) return passed()
+          over = true
+          started.abort(new Error('repeated after the time that the provider asked for'))
+          if (!settle(call, '')) return
+          call.res.off('close', call.leave)
+          call.resolve({ outcome: outcomeOf(call, 'ok'), problem: null, again: true })
+        })
+        .catch((error: unknown) => stop(call, toProblem(error)))
+    }
     const flow = (started: Dispatcher.DispatchController | null, chunk: Buffer): void => {
       if (answers.data(call, chunk) || started === null) return
       started.pause()
@@ -347,6 +342,7 @@ export const createForward = (deps: {
         tls: route.connection.tls ?? null,
         path: targetText(route.target),
         method: route.target.method,
+        ...(call.job.websocket ? { upgrade: 'websocket' } : {}),
         headers: upstreamHeaders({
           sifted,
           host: route.authority,
@@ -377,6 +373,10 @@ export const createForward = (deps: {
           call.job.timeline?.at('deputy.sent')
           if (call.done) started.abort(new Error('the call has ended'))
         },
+        onRequestUpgrade(_started, code, answered, socket) {
+          if (call.done || over) return void socket.destroy()
+          upgraded(call, code, answered, socket)
+        },
         onResponseStart(started, code) {
           if (call.done || over) return
           if (code === 101) return stop(call, fault(new Error('bad upgrade'), call.sent))
@@ -403,6 +403,14 @@ export const createForward = (deps: {
             call.status = code
             const what = `the provider demands more: ${more.join(', ')}`
             return stop(call, new Problem('consent_required', what, { extra: { scopes: more } }))
+          }
+          const limited =
+            later === null || !replayable
+              ? null
+              : limitedFor(code, (name) => valuesOf(raw, name)[0] ?? null, clock.now(), DAY_MS)
+          if (limited !== null && later !== null) {
+            call.status = code
+            return wait(started, later(limited), pass)
           }
           if (!mayRetry || !replayable || injected === null) return pass()
           if (code === 401) return retry(started, injected, 'status', pass)
@@ -477,6 +485,8 @@ export const createForward = (deps: {
         slot: -1,
         credential: job.injected,
         sent: false,
+        up: 0,
+        cut: null,
         resolve,
         leave: () => {
           const whole = res.writableFinished

@@ -109,7 +109,15 @@ export const createJobs = (deps: JobDeps) => {
     call: Call,
     request: Request,
     { signal }: Life,
-    { seen, guard }: { readonly seen: Listed | null; readonly guard: Guard | null },
+    {
+      seen,
+      guard,
+      later,
+    }: {
+      readonly seen: Listed | null
+      readonly guard: Guard | null
+      readonly later: Job['later']
+    },
   ): Job => {
     const { route, body, sifted } = request
     const agent = call.who === null ? '' : ofShare(call.who)
@@ -124,6 +132,8 @@ export const createJobs = (deps: JobDeps) => {
       guard,
       sifted,
       again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
+      later,
+      websocket: request.act.operation.websocket != null,
       served: call.snapshot.served,
       signal,
       timeline: call.timeline ?? null,

@@ -3,7 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CallRegistry } from './calls.ts'
 import type { Dedicated } from '../net/admit.ts'
-import { createApproval, type ApprovalDeps } from './approval.ts'
+import { asksForWebSocket, withHandshake } from '../net/websocket.ts'
+import { createApproval, type ApprovalDeps, type Asked } from './approval.ts'
 import {
   createExchange,
   type Call,
@@ -27,7 +28,7 @@ import { opened, type Act } from './classify.ts'
 import { lapsed } from './credential.ts'
 import { asPart } from './decide.ts'
 import type { Evidence } from '../audit/records.ts'
-import type { Forward } from './forward.ts'
+import type { Forward, Job } from './forward.ts'
 import { asksToWait, type Hold } from './hold.ts'
 import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
@@ -114,6 +115,8 @@ type Judged = { readonly hooks: Hooks; readonly redactions: readonly Redaction[]
 
 const NONE: readonly string[] = []
 const STALE_MS = 1_000
+/** How often a provider's "too many" is waited for, and how long where it names no time (doubled each time), and at least. */
+const [MOST_LIMITED, UNSAID_MS, LEAST_MS] = [5, 1_000, 100]
 /** So often a decision may have become too old before its call could leave. */
 const MOST_LATE = 3
 const tooSlow = (): Problem =>
@@ -167,6 +170,20 @@ const name = (call: Call, cut: readonly string[], body: Body, req: IncomingMessa
     body.bytes === null || rawTrailers.length === 0 ? cut : [...cut, ...namedTrailers(rawTrailers)]
   if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
   else call.stripped = [...headers, ...call.stripped, ...body.stripped]
+}
+
+/** What a WebSocket needs; a handshake where the catalogue knows none is refused, and so is a call that should be one. */
+const handshake = (sifted: Sifted, req: IncomingMessage, { operation }: Act): Sifted => {
+  const protocols = operation.websocket ?? null
+  const asks = asksForWebSocket(req)
+  if (protocols === null && !asks) return sifted
+  if (protocols !== null && asks) return withHandshake(sifted, req, protocols)
+  throw new Problem(
+    'request_invalid',
+    asks
+      ? 'no operation of this provider is a WebSocket there'
+      : `${operation.id} is a WebSocket: it begins with a handshake of HTTP/1.1 (RFC 6455 4.1)`,
+  )
 }
 
 /** The tag stood in the form, in the field of the SDK's key: that one was no credential. */
@@ -251,10 +268,8 @@ export const createPep = (deps: PepDeps) => {
         if (refused !== null) throw refused
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
-      const each = obliged(call, who, request, {
-        ...verdict,
-        backOff: backOffOf(call, who, request, res),
-      })
+      const backOff = backOffOf(call, who, request, res)
+      const each = obliged(call, who, request, { ...verdict, backOff })
       const hooked = { each, question: verdict.question, said: call.hooked }
       const hooks = deps.hooks()
       // Once by the same hooks: what takes long there would be asked for ever.
@@ -277,12 +292,11 @@ export const createPep = (deps: PepDeps) => {
       if (call.credential !== null) deps.used(who, route.connection.name)
       call.taken = taken
       using life = lifeOf(flight.signal, request.act, who, clock.now())
-      const { outcome, problem } = await deps.forward(
-        job(call, sent, life, { seen, guard }),
-        req,
-        res,
-      )
+      const later = laterOf(call, verdict, backOff)
+      const toSend = job(call, sent, life, { seen, guard, later })
+      const { outcome, problem, again } = await deps.forward(toSend, req, res)
       call.outcome = outcome
+      if (again) continue // the provider had no room, and did nothing
       if (problem !== null) throw problem //                                           502 504
       return
     }
@@ -325,7 +339,7 @@ export const createPep = (deps: PepDeps) => {
       const { sifted, session } =
         outer.kind === 'mcp'
           ? sessionIn(call, route, plainHeaders(all, read.message))
-          : outsideOf(all)
+          : outsideOf(handshake(all, req, outer))
       const entered =
         outer.kind === 'mcp'
           ? spoken(outer, route, read.message, session)
@@ -352,6 +366,17 @@ export const createPep = (deps: PepDeps) => {
       deps.hold.wait(res, body, { agent: ofShare(who), ms }, (_, signal) =>
         pause(ms, true, { signal }).catch(() => false),
       )
+
+  /** Parks it until its provider has room again; never where a yes is spent with it, which is good for one call. */
+  const laterOf = (call: Call, { lifted }: Asked, backOff: Obliged['backOff']): Job['later'] =>
+    lifted?.spends != null || call.limited >= MOST_LIMITED
+      ? null
+      : async (said) => {
+          const ms = said === 'unsaid' ? UNSAID_MS * 2 ** call.limited : Math.max(said, LEAST_MS)
+          const waited = await backOff(ms)
+          if (waited) call.limited++
+          return waited
+        }
 
   /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
   const personSaidYes = async (

@@ -1,6 +1,7 @@
 // One question to a bundle service (OPA's bundle service API): no redirect, a deadline, a bounded answer.
 import { messageOf } from '../problem.ts'
 import type { Fetch } from '../net/dial.ts'
+import { retryAfterMs } from '../wire/retry_after.ts'
 import { BUNDLE_LIMITS } from './bundle.ts'
 
 /** `long`: it holds a question until there is news (long polling). */
@@ -47,13 +48,6 @@ const REFUSED: Readonly<Record<number, string>> = {
 const redirected = (from: string, location: string | null): string => {
   const to = location === null ? null : URL.parse(location, from)
   return `answers with a redirect${to === null ? '' : ` to ${to.host}`}, which is not followed: name the address of the bundle itself`
-}
-
-/** RFC 9110 10.2.3: seconds, or a date. ms; null: it says nothing that counts. */
-const retryAfterOf = (value: string | null): number | null => {
-  if (value === null) return null
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()
-  return Number.isFinite(ms) && ms > 0 ? Math.min(ms, LONGEST_RETRY) : null
 }
 
 /** At most `BUNDLE_LIMITS.bytes`; null: it is larger. */
@@ -103,7 +97,7 @@ export const createDownload = ({
     if (status !== 200)
       return failed(
         REFUSED[status] ?? `answers ${status}`,
-        retryAfterOf(headers.get('retry-after')),
+        retryAfterMs(headers.get('retry-after'), Date.now(), LONGEST_RETRY),
       )
     const bytes = await read(response)
     if (bytes === null) return failed('gives more than 16 MiB')

@@ -59,6 +59,11 @@ const detail = {
     .refine((type) => !FORMS.test(type), 'is read by servers: it cannot pass unread')
     .nullable()
     .default(null),
+  websocket: z
+    .array(z.string().regex(/^[\w!#$%&'*+.^`|~-]{1,100}$/, 'must be the name of a subprotocol'))
+    .max(20)
+    .nullable()
+    .exactOptional(),
   rewrite: pointers.default([]),
   signed: pointers.default([]),
   host: z.string().nullable().default(null),
@@ -74,7 +79,7 @@ const row = z.strictObject({
   ...detail,
 })
 const CALL =
-  'must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, rewrite, signed, host }'
+  'must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, websocket, rewrite, signed, host }'
 const call = z
   .string()
   .max(500)
@@ -293,6 +298,7 @@ export const readCatalogue = (
     const problem = templateProblem(rest.path)
     if (problem !== null) report(at, `${rest.path}: ${problem}`)
     if (host !== null && !serves(host)) report(at, `${host} is not among this provider’s hosts`)
+    if (rest.websocket && rest.method !== 'GET') report(at, `${id}: a WebSocket begins with GET`)
     if (rest.opaque && (rest.upload || rest.inspect.length > 0 || rest.mail))
       report(
         at,

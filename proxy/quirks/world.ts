@@ -167,6 +167,8 @@ export const openWorld = async () => {
         sifted: createSift(['deputy-user'], () => false)(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,
+        later: null,
+        websocket: false,
         signal: new AbortController().signal,
       },
       request,

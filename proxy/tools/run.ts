@@ -6,6 +6,7 @@ import type { Json, JsonObject } from '../model.ts'
 import type { InnerAnswer } from '../net/inner.ts'
 import { Problem } from '../problem.ts'
 import { atPointer, isObject } from '../wire/json.ts'
+import { retryAfterMs } from '../wire/retry_after.ts'
 import type { Step, Tool } from './definition.ts'
 import { isAct, itemsOf, requestsAhead } from './ahead.ts'
 import { requestOf, type Request } from './request.ts'
@@ -163,9 +164,11 @@ const wrongInside = ({ failure }: Tool, { graphql }: Step, value: Json): string 
   return null
 }
 
+const LONGEST_MS = 86_400_000
+/** Seconds. */
 const retryAfterOf = ({ headers }: InnerAnswer): number | null => {
-  const said = headers.get('retry-after')
-  return said !== undefined && /^\d{1,9}$/.test(said) ? Number(said) : null
+  const ms = retryAfterMs(headers.get('retry-after'), Date.now(), LONGEST_MS)
+  return ms === null ? null : Math.ceil(ms / 1_000)
 }
 
 const readAnswer = (tool: Tool, step: Step, answer: InnerAnswer): Answered | Ended => {

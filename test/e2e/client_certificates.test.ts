@@ -1,5 +1,6 @@
 // Which agent calls, by the certificate of its connection: named, bounded, recorded, and void when it or its authority is.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect as connectH2 } from 'node:http2'
 import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -151,6 +152,23 @@ describe.skipIf(missing !== '')(`a client certificate${missing}`, () => {
     const named = client(ca.give('DNS:a.other.test,DNS:B.agents.test'))
     expect((await call(named)).status).toBe(200)
     expect(last()).toMatchObject({ agent: { id: 'b.agents.test', workload: { name: 'names' } } })
+  })
+
+  test('names the agent of each stream of HTTP/2 too', async () => {
+    const shown = ca.give(`URI:${TRIAGE}`)
+    const origin = deputy.addresses['agent_tls'] ?? ''
+    const session = connectH2(origin, { ...shown, rejectUnauthorized: false })
+    const stream = session.request({ ':path': '/api.acme.test/a', 'deputy-user': 'alice' })
+    const text = await new Promise<string>((resolve, reject) => {
+      let all = ''
+      stream.on('data', (chunk: Buffer) => void (all += chunk.toString()))
+      stream.on('end', () => resolve(all)).on('error', reject)
+    })
+    session.destroy()
+    expect(JSON.parse(text)).toMatchObject({ login: 'alice-acme' })
+    expect(last()).toMatchObject({
+      agent: { id: TRIAGE, workload: { name: 'mesh', subject: TRIAGE, verified: true } },
+    })
   })
 
   test.each(['TLSv1.2', 'TLSv1.3'] as const)(

@@ -228,9 +228,9 @@ describe('header sections with more than one reading are refused', () => {
       await refused(ask('/api.acme.test/a', [`Connection: ${names}`]), 'unauthenticated')
     },
   )
-  test('a TLS handshake and the preface of HTTP/2', async () => {
-    for (const text of ['\x16\x03\x01\x02\0\x01\0', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'])
-      expectProblem(await sendRaw(deputy.agent, text), 'request_invalid')
+  test('a TLS handshake', async () => {
+    const text = '\x16\x03\x01\x02\0\x01\0'
+    expectProblem(await sendRaw(deputy.agent, text), 'request_invalid')
     expect(upstream.seen).toEqual([])
   })
   test.each(['', ' HTTP/0.9', ' HTTP/2.0'])(
@@ -518,10 +518,11 @@ describe('requests that want to be two', () => {
     socket.destroy()
   })
   test('an upgrade is not passed on', async () => {
-    const seen = await passed(
-      ask('/api.acme.test/a', ['Connection: Upgrade', 'Upgrade: websocket']),
-    )
+    const seen = await passed(ask('/api.acme.test/a', ['Connection: Upgrade', 'Upgrade: h2c']))
     expect([seen.headers.upgrade, seen.headers.connection]).toEqual([undefined, 'keep-alive'])
+    upstream.seen.length = 0
+    const answer = await ask('/api.acme.test/a', ['Connection: Upgrade', 'Upgrade: websocket'])
+    expect([answer.status, upstream.seen.length]).toEqual([400, 0])
   })
 })
 

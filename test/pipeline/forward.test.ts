@@ -116,7 +116,7 @@ const call = async (given: Given = {}) => {
     idleTimeout: 3_000,
     requestBody: 10,
     rewrittenBody: 1_000,
-    clock: { mono: () => 0 },
+    clock: { mono: () => 0, now: () => 0 },
     upstream: (what) => void reported.push(Object.values(what)),
   })
   open.push(close)

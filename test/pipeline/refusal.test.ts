@@ -96,6 +96,7 @@ const call = (more: Partial<Call> = {}): Call => ({
   outcome: null,
   hooked: [],
   taken: null,
+  limited: 0,
   recorded: false,
   ...more,
 })

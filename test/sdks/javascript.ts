@@ -2,7 +2,7 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { Client as Notion, iteratePaginatedAPI } from '@notionhq/client'
 import OpenAI, { toFile } from 'openai'
-import Stripe from 'stripe'
+import { Stripe } from 'stripe'
 import * as typical from '../providers/typical_calls.ts'
 import type { Pointed } from '../providers/typical_calls.ts'
 

@@ -2,10 +2,11 @@
 // DEPUTY_STREAM_GIB=10 npm test -- fidelity_memory has ten of them.
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { request } from 'node:http'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Writable } from 'node:stream'
 import { expect, test } from 'vitest'
 import { startChild } from '../support/deputy.ts'
-import { startUpstream } from '../support/upstream.ts'
 
 const TOKEN = 'at-alice-of-the-provider-0123456789'
 const BLOCK = Buffer.alloc(65_536, 'a block of this length that the token could begin in, at-alice')
@@ -27,6 +28,11 @@ const wholeOf = async (body: AsyncIterable<unknown>): Promise<Whole> => {
   }
   return { bytes, hash: hash.digest('hex') }
 }
+/** Writes them all, as fast as they are taken. */
+const pour = async (to: Writable): Promise<void> => {
+  for (let sent = 0; sent < BYTES; sent += BLOCK.length)
+    if (!to.write(BLOCK)) await once(to, 'drain')
+}
 const expected = (): Whole => {
   const hash = createHash('sha256')
   for (let at = 0; at < BYTES; at += BLOCK.length) hash.update(BLOCK)
@@ -37,23 +43,21 @@ test(
   'large bodies go down and up at once, whole, in flat memory',
   { timeout: 1_800_000 },
   async () => {
-    const upstream = await startUpstream()
-    upstream.people.set(TOKEN, 'alice')
     let up: Promise<Whole> | undefined
-    upstream.early = (req, res) => {
-      if (req.method !== 'PUT') return false
-      up = wholeOf(req)
-      void up.then(() => res.end('taken'))
-      return true
-    }
-    upstream.handle = async (_seen, res) => {
-      res.writeHead(200, { 'content-type': 'application/octet-stream' })
-      for (let sent = 0; sent < BYTES; sent += BLOCK.length)
-        if (!res.write(BLOCK)) await once(res, 'drain')
-      res.end()
-    }
+    const provider = createServer((req, res) => {
+      if (req.headers.authorization !== `Bearer ${TOKEN}`) res.writeHead(401).end()
+      else if (req.method === 'PUT') {
+        up = wholeOf(req)
+        void up.then(() => res.end('taken'))
+      } else {
+        res.writeHead(200, { 'content-type': 'application/octet-stream' })
+        void pour(res).then(() => res.end())
+      }
+    })
+    await new Promise<void>((done) => void provider.listen(0, '127.0.0.1', done))
     const deputy = await startChild({
-      upstream: upstream.origin,
+      upstream: `http://127.0.0.1:${(provider.address() as AddressInfo).port}`,
+      config: { limits: { request_body: '16GiB' } },
       held: [{ person: 'alice', connection: 'stream', token: TOKEN }],
     })
     const ask = (method: string, size: number) => {
@@ -101,7 +105,8 @@ test(
       expect(most - before).toBeLessThan(GROWTH)
     } finally {
       await deputy.close()
-      await upstream.close()
+      provider.closeAllConnections()
+      provider.close()
     }
   },
 )

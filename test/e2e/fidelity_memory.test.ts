@@ -6,6 +6,7 @@ import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Writable } from 'node:stream'
 import { expect, test } from 'vitest'
+import { watching } from '../bench/processes.ts'
 import { startChild } from '../support/deputy.ts'
 
 const TOKEN = 'at-alice-of-the-provider-0123456789'
@@ -85,16 +86,13 @@ test(
     try {
       const before = await residentOf(deputy.admin)
       let most = before
-      let done = false
-      const watch = (async () => {
-        for (; !done; await new Promise((resolve) => setTimeout(resolve, 50)))
-          most = Math.max(most, await residentOf(deputy.admin))
-      })()
+      const stop = watching(50, async () => {
+        most = Math.max(most, await residentOf(deputy.admin))
+      })
       const began = performance.now()
       const [down] = await Promise.all([getWhole(), putWhole()])
       const seconds = (performance.now() - began) / 1_000
-      done = true
-      await watch
+      await stop()
       const mib = (bytes: number): string => `${Math.round(bytes / 1024 ** 2)} MiB`
       process.stdout.write(
         `${mib(BYTES)} each way in ${seconds.toFixed(1)} s: resident ${mib(before)} before, ${mib(most)} at most\n`,

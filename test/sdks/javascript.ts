@@ -41,7 +41,7 @@ export const anthropic = ({ origin, key }: Pointed): Anthropic =>
 export const stripe = ({ origin, key }: Pointed): Stripe =>
   new Stripe(key, {
     httpClient: Stripe.createFetchHttpClient((url, init) =>
-      fetch(String(url).replace('https://', `${origin}/`), init),
+      fetch((url as string).replace('https://', `${origin}/`), init),
     ),
   })
 

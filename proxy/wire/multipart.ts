@@ -96,7 +96,9 @@ export const multipartFields = (bytes: Buffer, contentType: string): readonly Pa
     const after = text.slice(at, at + 2)
     if (after === '--') {
       const rest = text.slice(at + 2)
-      if (rest !== '' && rest !== '\r\n') throw invalid('goes on after its end')
+      // Go's clients that close their writer twice say the end again, and nothing between.
+      const again = `\r\n\r\n${delimiter}--\r\n`
+      if (rest !== '' && rest !== '\r\n' && rest !== again) throw invalid('goes on after its end')
       return parts
     }
     if (after !== '\r\n') throw invalid('has a delimiter that does not end its line')

@@ -2,7 +2,7 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { Client as Notion, iteratePaginatedAPI } from '@notionhq/client'
 import OpenAI, { toFile } from 'openai'
-import Stripe from 'stripe'
+import { Stripe } from 'stripe'
 import * as typical from '../providers/typical_calls.ts'
 import type { Pointed } from '../providers/typical_calls.ts'
 
@@ -41,7 +41,7 @@ export const anthropic = ({ origin, key }: Pointed): Anthropic =>
 export const stripe = ({ origin, key }: Pointed): Stripe =>
   new Stripe(key, {
     httpClient: Stripe.createFetchHttpClient((url, init) =>
-      fetch(String(url).replace('https://', `${origin}/`), init),
+      fetch((url as string).replace('https://', `${origin}/`), init),
     ),
   })
 

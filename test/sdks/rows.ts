@@ -11,7 +11,7 @@ export const WHO = {
 
 export type Row = {
   readonly sdk: string
-  readonly language: 'JavaScript' | 'Python' | 'Go' | 'Java'
+  readonly language: 'JavaScript' | 'Python' | 'Go'
   /** How it is pointed at deputy, and where the tag goes. */
   readonly point: string
   readonly who: keyof typeof WHO

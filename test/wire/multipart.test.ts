@@ -65,6 +65,17 @@ describe('a boundary', () => {
         JSON.stringify(text),
       ).toBe('request_invalid')
   })
+  test('may end the body twice, as clients of Go do, with nothing between', () => {
+    const twice = `${body('XX', part)}\r\n\r\n--XX--\r\n`
+    expect(read(twice)).toEqual(read(body('XX', part)))
+    for (const more of [
+      `${body('XX', part)}\r\n--XX--\r\n`,
+      `${body('XX', part)}\r\nx\r\n--XX--\r\n`,
+      `${twice}\r\n--XX--\r\n`,
+      `${body('XX', part)}\r\n\r\n--XX\r\n${part}\r\n--XX--\r\n`,
+    ])
+      expect(codeOf(() => read(more))).toBe('request_invalid')
+  })
   test('that looks like a header does not make one', () => {
     expect(codeOf(() => read(`--a:b\r\n${DISPOSITION}\r\n--a:b--`, 'a:b'))).toBe('request_invalid')
   })

@@ -72,6 +72,7 @@ test_what_two_stars_leave_stands_at_both_ends if {
 test_a_family_holds_all_that_begins_so if {
 	widest := object.union(wide, {"operations": ["gmail.*"]})
 	row_codes(widest, [set_to("/operation/id", "gmail.users.messages.send")]) == []
+	row_codes(object.union(wide, {"operations": ["gmail.users.*"]}), [set_to("/operation/id", "gmail.users.stop")]) == []
 }
 
 # --- what only some kinds are asked for --------------------------------------------------------------

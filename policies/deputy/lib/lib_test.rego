@@ -61,3 +61,27 @@ test_a_yes_counts_to_its_last_second if {
 	yes := {"id": "ap-1", "name": "lead", "by": "bob", "expires_in_s": 1}
 	row_codes(careful, [set_to("/approvals", [yes])]) == []
 }
+
+# --- patterns and names ------------------------------------------------------------------------------
+
+test_what_two_stars_leave_stands_at_both_ends if {
+	argument_is({"matches_glob": "a*b*c"}, body_says("xbc")) == ["no_grant"]
+	argument_is({"matches_glob": "a*b*c"}, body_says("abx")) == ["no_grant"]
+}
+
+test_a_family_holds_all_that_begins_so if {
+	widest := object.union(wide, {"operations": ["gmail.*"]})
+	row_codes(widest, [set_to("/operation/id", "gmail.users.messages.send")]) == []
+	row_codes(object.union(wide, {"operations": ["gmail.users.*"]}), [set_to("/operation/id", "gmail.users.stop")]) == []
+}
+
+# --- what only some kinds are asked for --------------------------------------------------------------
+
+test_what_a_selection_may_not_name_is_asked_of_graphql_alone if {
+	named := set_to("/operation/graphql", {"type": "query", "fields": ["viewer"], "types": ["Bot"], "selects": ["id"]})
+	row_codes(wide, [named]) == [] with data.deputy_data.providers.github.hidden as ["Bot"]
+}
+
+test_what_is_deputys_own_needs_no_scope_of_an_account if {
+	codes(array.concat(own("deputy.connect"), [set_to("/provider/connected", true)])) == []
+}

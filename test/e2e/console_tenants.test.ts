@@ -1,5 +1,6 @@
 // Operators of one tenant at the console: of another one they see, count, hear and end nothing.
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createConsole } from '../../proxy/people/console/app.ts'
 import type { Browser } from '../support/browser.ts'
 import { heardUntil, startConsoleWorld, type ConsoleWorld } from '../support/console.ts'
 
@@ -31,6 +32,21 @@ const cookieOf = (browser: Browser): string =>
     .join('; ')
 const eventsOf = (name: string) =>
   world.deputy.evidence().filter(({ event, operator }) => event === name && operator === 'sso:nina')
+
+test('every page of the console is looked at here: one that is new needs a line in PATHS or a test', () => {
+  const bare = { session: { publicUrl: 'http://127.0.0.1:1' } } as unknown
+  const { routes } = createConsole(bare as Parameters<typeof createConsole>[0]).app
+  const own = routes.filter(({ method, path }) => method !== 'ALL' && !path.includes('*'))
+  const named = ['/call', '/person', '/agent', '/live', '/act'] // by the tests below
+  const nobody = ['/style.css', '/live.js', '/callback', '/sign-out'] // of no tenant
+  expect(new Set(own.map(({ path }) => path))).toEqual(
+    new Set(
+      [...PATHS.map((path) => path.split('?')[0]), ...named, ...nobody].map(
+        (path) => `/console${path}`,
+      ),
+    ),
+  )
+})
 
 test('no page of an operator of north has a word of south', async () => {
   for (const tenant of ['north', 'south'])

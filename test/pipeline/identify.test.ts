@@ -546,6 +546,14 @@ describe('names with the key of an application', () => {
   }
   const tenant = ['Deputy-Tenant', 'a']
   const JOSE = Buffer.from('jos\u00e9').toString('latin1')
+  test('are none where plain names are trusted: what looks like a key is no tag there', async () => {
+    const { identify } = world({ trust: 'plain', rows: [crm] })
+    const both = [...header('alice'), ...slot(`Bearer ${KEY}`)]
+    expect(await identify.identify(both, null)).toMatchObject({
+      who: { person: { id: 'alice' } },
+      place: 'elsewhere',
+    })
+  })
   test('are none of a program’s that names another', async () => {
     const { identify } = world({ rows: [crm] })
     const named = (headers: string[]) => identify.named('alice', headers, 'a')

@@ -554,6 +554,17 @@ describe('a 401', () => {
     expect(await two.answer()).toBe('599')
     expect(old.did.resumed).toBe(0)
   })
+  test('that comes when its call has ended is nobody’s', async () => {
+    const one = await call()
+    const sent = await one.next()
+    one.abort(REVOKED())
+    await one.ended
+    sent.head(200, 'X-Late', 'yes')
+    sent.data('late')
+    sent.end()
+    expect(await one.answer()).toBe('599')
+    expect(one.reported).toHaveLength(1)
+  })
   test('that asks for another sign-in says which, without the token in it', async () => {
     const demand = (acr: string): string[] => [
       'www-Authenticate',

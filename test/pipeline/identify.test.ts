@@ -56,6 +56,8 @@ type Told = {
   readonly ran?: Partial<Principal>
   /** false: nobody can let a workload act while they are away. */
   readonly away?: boolean
+  /** Which workload calls is known only later. */
+  readonly later?: boolean
 }
 const world = ({
   trust = 'asserted',
@@ -65,6 +67,7 @@ const world = ({
   workload = null,
   ran = {},
   away = true,
+  later = false,
 }: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
@@ -114,7 +117,10 @@ const world = ({
     run: whose,
     workloads: {
       some: workloads || workload !== null,
-      of: (raw) => workload ?? WORKLOADS.get(sentBy(raw) ?? '') ?? null,
+      of: (raw) => {
+        const found = workload ?? WORKLOADS.get(sentBy(raw) ?? '') ?? null
+        return later && found !== null ? Promise.resolve(found) : found
+      },
       meant: (jwt) => jwt.startsWith('eyJ3b3JrbG9hZ'),
       sent: sentBy,
       forget: quiet,
@@ -540,6 +546,24 @@ describe('names with the key of an application', () => {
   }
   const tenant = ['Deputy-Tenant', 'a']
   const JOSE = Buffer.from('jos\u00e9').toString('latin1')
+  test('are none where plain names are trusted: what looks like a key is no tag there', async () => {
+    const { identify } = world({ trust: 'plain', rows: [crm] })
+    const both = [...header('alice'), ...slot(`Bearer ${KEY}`)]
+    expect(await identify.identify(both, null)).toMatchObject({
+      who: { person: { id: 'alice' } },
+      place: 'elsewhere',
+    })
+  })
+  test('are none of a program’s that names another', async () => {
+    const { identify } = world({ rows: [crm] })
+    const named = (headers: string[]) => identify.named('alice', headers, 'a')
+    expect(await named(slot(`Bearer ${KEY}`))).toMatchObject({ person: { id: 'alice' } })
+    expect(await named(slot(`Bearer ${KEY}:bob`))).toBeNull()
+    const plain = world({ trust: 'plain' }).identify
+    expect(await plain.named('alice', slot(`Bearer ${await sign()}`), null)).toMatchObject({
+      person: { id: 'alice' },
+    })
+  })
   test('are none beside a signed tag, whatever key of a provider stands in the slot', async () => {
     const { identify } = world({ rows: [crm] })
     const theirs = slot(`Bearer ${'x'.repeat(40)}:y`)
@@ -623,6 +647,8 @@ describe('a tag beside the token of a workload', () => {
       expiresAt: (NOW + 100) * 1_000,
     })
     expect(known(identify, mine), 'one value for each two').toBe(joined)
+    const asked = world({ workload, later: true })
+    expect((await asked.identify.identify(mine, null)).who).toEqual(joined)
     const later = world({ workload: { ...workload, expiresAt: (NOW + 900) * 1_000 } })
     expect((await later.identify.identify(mine, null)).who.expiresAt).toBe((NOW + 300) * 1_000)
   })
@@ -670,6 +696,33 @@ describe('a tag beside the token of a workload', () => {
     expect(await who(identify, header('alice'), 'bob')).toMatch(/^[a-z_]+: /)
     const both = [...header('alice'), ...slot(`Bearer ${await sign()}`)]
     expect(await who(world().identify, both), 'without an application').toMatch(TWO)
+  })
+  test('goes into an address with it, and nothing that nobody asks for here', async () => {
+    const nightly = ['Deputy-Agent', 'nightly']
+    const token = await sign()
+    const tagOf = (told: Told, headers: string[]) => world(told).identify.tag(headers, null)
+    expect(tagOf({}, [...header(token), ...nightly, 'Deputy-Tenant', 'a'])).toBe(token)
+    expect(tagOf({ workloads: true }, [...header(token), ...nightly])).toBe(`${token}\nnightly`)
+    const plain = { trust: 'plain', workloads: true } as const
+    expect(tagOf(plain, [...header('alice'), ...nightly])).toBe('user:alice\nnightly')
+    expect(tagOf(plain, nightly)).toBe('\nnightly')
+    expect(() => tagOf({ trust: 'plain' }, [])).toThrow(Problem)
+  })
+  test('and a name alone are a tag where a workload’s token came, and is asked for', () => {
+    const alice = header('alice')
+    const nightly = ['Deputy-Agent', 'nightly', ...alice]
+    const row: Application = {
+      name: 'crm',
+      keys: [],
+      workload: 'crm',
+      agent: 'agent:crm',
+      realm: 'corp',
+      tenants: ['default'],
+      people: ['*'],
+    }
+    const { identify } = world({ rows: [row], workloads: true })
+    expect([identify.tagged(alice), identify.tagged(nightly)]).toEqual([false, true])
+    expect(world({ rows: [row] }).identify.tagged(nightly)).toBe(false)
   })
   test('that is a plain name is of whichever agent the workload is', async () => {
     const { identify } = world({ trust: 'plain', workload })

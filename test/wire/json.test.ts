@@ -155,7 +155,17 @@ test('a number that this runtime reads as another is marked, wherever it stands'
   for (const lossy of ['9007199254740993', '1e400', '0.10000000000000000001', '-1e-400'])
     for (const text of [lossy, `[1,${lossy}]`, `{"a":{"b":[null,"x",${lossy}]}}`])
       expect(isMarked(markNumbers(text)), text).toBe(true)
-  for (const text of ['1.0', '1e3', '-0', '0.1', '[9007199254740992,"9007199254740993"]', '{}'])
+  for (const text of [
+    '0.0',
+    '0e5',
+    '-0.00',
+    '1.0',
+    '1e3',
+    '-0',
+    '0.1',
+    '[9007199254740992,"9007199254740993"]',
+    '{}',
+  ])
     expect(isMarked(markNumbers(text)), text).toBe(false)
   expect(markNumbers('{"a":[1.50,"1"]}')).toEqual({ a: [1.5, '1'] })
 })

@@ -281,4 +281,7 @@ test('each part of a call follows those before it', async () => {
     [old, now('a'), now('b')],
   ])
   expect(told.map((one) => one?.run)).toEqual([[], [now('a')], [now('a'), now('b')]])
+  told.length = 0
+  await decideEach(decide, null, { ...question, principal: alice() }, [first, ...rest])
+  expect(told.map((one) => one?.run)).toEqual([[], [], []])
 })

@@ -45,11 +45,15 @@ test(
   { timeout: 1_800_000 },
   async () => {
     let up: Promise<Whole> | undefined
-    const provider = createServer((req, res) => {
+    // Ten GiB may take longer than the five minutes that Node gives a request.
+    const provider = createServer({ requestTimeout: 0 }, (req, res) => {
       if (req.headers.authorization !== `Bearer ${TOKEN}`) res.writeHead(401).end()
       else if (req.method === 'PUT') {
         up = wholeOf(req)
-        void up.then(() => res.end('taken'))
+        up.then(
+          () => res.end('taken'),
+          () => res.destroy(),
+        )
       } else {
         res.writeHead(200, { 'content-type': 'application/octet-stream' })
         void pour(res).then(() => res.end())

@@ -374,8 +374,8 @@ export const createForward = (deps: {
           if (call.done) started.abort(new Error('the call has ended'))
         },
         onRequestUpgrade(_started, code, answered, socket) {
-          if (call.done || over) return void socket.destroy()
-          upgraded(call, code, answered, socket)
+          if (call.done || over) socket.destroy()
+          else upgraded(call, code, answered, socket)
         },
         onResponseStart(started, code) {
           if (call.done || over) return

@@ -13,7 +13,7 @@ const TOKEN = 'at-alice-of-the-provider-0123456789'
 const BLOCK = Buffer.alloc(65_536, 'a block of this length that the token could begin in, at-alice')
 const BYTES = Number(process.env['DEPUTY_STREAM_GIB'] ?? 0.25) * 1024 ** 3
 /** What the process may grow by beside what it had before, bytes. */
-const GROWTH = 96 * 1024 ** 2
+const GROWTH = 128 * 1024 ** 2
 
 const residentOf = async (admin: string): Promise<number> => {
   const text = await (await fetch(`http://${admin.replace('http://', '')}/metrics`)).text()

@@ -13,6 +13,8 @@ export const INPUTS = 'inputs.jsonl'
 /** A line with a content key, and one with an input; each holds one JWE as `jwe`. */
 export const KEY_EVENT = 'input.key'
 export const INPUT_EVENT = 'input'
+/** A line with members of a request or an answer. */
+export const MEMBERS_EVENT = 'members'
 
 /** Which decision an input belongs to: the authenticated header of its JWE. */
 export type InputOf = {
@@ -23,12 +25,17 @@ export type InputOf = {
   readonly proc: string
 }
 
+/** Whose members a record holds: its authenticated header, with the process of the line of evidence. */
+export type MembersOf = { readonly exchange: string; readonly in: 'request' | 'response' }
+
 export type Inputs = {
   /**
    * Resolves with `sha256:` and the hex digest of the record once it is written; null: it could not be, and need not.
    * Rejects with Problem audit_unavailable where it must be.
    */
   readonly keep: (of: Omit<InputOf, 'proc'>, asked: AskedInput) => Promise<string | null>
+  /** The same of members of a request or an answer, as JSON. */
+  readonly members: (of: MembersOf, text: string) => Promise<string | null>
   /** The file begins anew: the key that is in use is written into it again. */
   readonly began: () => void
 }
@@ -86,27 +93,37 @@ export const createInputs = (deps: {
     mine.catch(forget)
     return mine
   }
-  const sealed = async (of: Omit<InputOf, 'proc'>, [text, shared]: AskedInput) => {
-    const { exchange, n, part } = of
+  const sealed = async (event: string, of: object, text: string): Promise<string> => {
     const { kid, key } = await contentKey()
-    const about = { exchange, n, ...(part === undefined ? {} : { part }), proc }
-    const jwe = await new CompactEncrypt(Buffer.from(whole(text, shared)))
-      .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid, ...about })
+    const jwe = await new CompactEncrypt(Buffer.from(text))
+      .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid, ...of, proc })
       .encrypt(key)
-    await append(INPUT_EVENT, member('jwe', jwe))
+    await append(event, member('jwe', jwe))
     return digestOf(jwe)
+  }
+  const unlessRequired = async (what: string, kept: Promise<string>): Promise<string | null> => {
+    try {
+      return await kept
+    } catch (error) {
+      if (deps.required) throw error
+      log.error({ err: error }, `${what} could not be kept`)
+      return null
+    }
   }
 
   return {
-    keep: async (of, asked) => {
-      try {
-        return await sealed(of, asked)
-      } catch (error) {
-        if (deps.required) throw error
-        log.error({ err: error }, 'what policy was asked could not be kept')
-        return null
-      }
+    keep: ({ exchange, n, part }, [text, shared]) => {
+      const about = { exchange, n, ...(part === undefined ? {} : { part }) }
+      return unlessRequired(
+        'what policy was asked',
+        sealed(INPUT_EVENT, about, whole(text, shared)),
+      )
     },
+    members: ({ exchange, in: where }, text) =>
+      unlessRequired(
+        `what policy has sealed of a ${where}`,
+        sealed(MEMBERS_EVENT, { exchange, in: where }, text),
+      ),
     began: () => {
       const before = current
       before

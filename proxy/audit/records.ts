@@ -125,8 +125,12 @@ export const createEvidence = (deps: {
   /** Keyed hash of the ring. */
   readonly hmac: (purpose: string, text: string) => string
   /** Keeps what policy was asked; absent: nobody does. */
-  readonly inputs?: Pick<Inputs, 'keep'>
-}): Evidence & { readonly pseudonyms: Pseudonyms } => {
+  readonly inputs?: Pick<Inputs, 'keep' | 'members'>
+}): Evidence & {
+  readonly pseudonyms: Pseudonyms
+  /** Seals members of requests and answers; null: nothing is sealed. */
+  readonly sealMembers: Inputs['members'] | null
+} => {
   const { journal } = deps
   const json = (value: unknown): string => JSON.stringify(value) ?? 'null'
   const hashed = deps.names !== null
@@ -342,6 +346,7 @@ export const createEvidence = (deps: {
         )
       return hashed ? teller.event(event, fields).then(append) : append(fields)
     },
+    sealMembers: deps.inputs?.members ?? null,
     pseudonyms: {
       user: (person) => atOnce(person).id,
       path: (route, person) => pathText(route, atOnce(person)),

@@ -28,6 +28,7 @@ import { createEntitlements } from '../pipeline/entitlements.ts'
 import { createObligations, type Carrier, type Obligations } from '../pipeline/obligations.ts'
 import { createLogCarrier, createNotificationCarrier } from '../pipeline/obligation/telling.ts'
 import { redactCarrier } from '../pipeline/obligation/redaction.ts'
+import { createSealCarrier } from '../pipeline/obligation/seal.ts'
 import { createHistory } from '../pipeline/obligation/history.ts'
 import { createLimits } from '../pipeline/obligation/limits.ts'
 import type { Hooks } from '../pipeline/obligation/hooks.ts'
@@ -374,10 +375,15 @@ const decidingOf = (scope: Configured, { fetch, newId, metrics, history }: Core)
 const carriersOf = (
   { config, clock, log }: Configured,
   { store, evidence }: Core,
-): ReadonlyMap<string, Carrier> =>
-  new Map([
+): ReadonlyMap<string, Carrier> => {
+  const auditRequired = config.audit.required
+  const keep = evidence.sealMembers
+  return new Map([
     ['redact', redactCarrier],
-    ['log', createLogCarrier({ log, evidence, auditRequired: config.audit.required })],
+    ...(keep === null
+      ? []
+      : [['seal', createSealCarrier({ keep, evidence, auditRequired, log })] as const]),
+    ['log', createLogCarrier({ log, evidence, auditRequired })],
     [
       'notification',
       createNotificationCarrier({
@@ -387,6 +393,7 @@ const carriersOf = (
       }),
     ],
   ])
+}
 
 /**
  * What people have granted, and their tokens. Refreshes go by the client's secret of now, also for a call that began

@@ -313,6 +313,7 @@ const policyOf = (loaded: Loaded, preparing: Preparing, dial: Dial): Promise<Pol
       data,
       providers,
       connections: [...connections.keys()],
+      seals: config.audit.inputs === 'sealed',
       inputLimit,
       log,
       clock,
@@ -334,7 +335,15 @@ const shadowOf = (
   const { verification = null } = config.policy
   const inputLimit = config.limits.policy_input
   return keep('shadow', [bundle, data, inputLimit, verification], () => {
-    const value = openShadow({ bundle, verification, data, inputLimit, log, clock })
+    const value = openShadow({
+      bundle,
+      verification,
+      data,
+      inputLimit,
+      seals: config.audit.inputs === 'sealed',
+      log,
+      clock,
+    })
     return { value, close: value.close }
   })
 }

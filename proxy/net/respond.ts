@@ -102,7 +102,8 @@ const UNSEARCHABLE =
 const UNDECODABLE =
   'the answer has a content coding that deputy cannot read, so it cannot be searched or redacted'
 const PARTIAL = 'the provider sent a part of the document only, so it cannot be redacted'
-const STREAMED = 'a hook must see the whole answer before it leaves, and this one is a stream'
+const STREAMED =
+  'a hook or what policy has sealed wants the whole answer before it leaves, and this one is a stream'
 const codingFault = (code: ProblemCode) => ({
   'proxy-status': `deputy; error=http_response_content_coding; details="${code}"`,
 })

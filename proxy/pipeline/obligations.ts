@@ -39,6 +39,16 @@ export type Redaction = {
   readonly pointers: readonly string[]
   readonly part: number | null
 }
+/** What is kept of an answer, before any of it leaves. `kept` rejects with the Problem of one that may not leave. */
+export type Keeping = {
+  readonly in: 'answer'
+  /** `text` null: it has no body. */
+  readonly kept: (answer: {
+    readonly status: number
+    readonly text: string | null
+  }) => Promise<void>
+}
+export type Owed = Redaction | Keeping
 /**
  * Carries out one obligation, or throws the Problem of a call that may not leave. It may be asked again for the same
  * exchange, part and name, where the decision was taken anew: what counts counts once.
@@ -48,7 +58,7 @@ export type Carrier = (
   about: Obliged,
   name: string,
   properties: Obligation['properties'],
-) => void | Redaction | Promise<void | Redaction>
+) => void | Owed | Promise<void | Owed>
 
 export type Obligations = {
   /** @throws Problem obligation_refused, naming the first obligation that this deputy cannot carry out */
@@ -56,10 +66,10 @@ export type Obligations = {
   /** The same of all, before any is carried out; then whatever a carrier throws. @returns what is still to be done */
   readonly carry: (
     each: readonly (readonly [Obliged, Pick<Decision, 'obligations'>])[],
-  ) => readonly Redaction[] | Promise<readonly Redaction[]>
+  ) => readonly Owed[] | Promise<readonly Owed[]>
 }
 
-const NOTHING: readonly Redaction[] = []
+const NOTHING: readonly Owed[] = []
 /** @throws Problem obligation_refused, always: what policy demands with this obligation cannot be carried out, and why */
 export const refuse = (name: string, why: string): never => {
   throw new Problem('obligation_refused', `policy demands ${JSON.stringify(name)}: ${why}`, {
@@ -115,10 +125,10 @@ export const createObligations = (
       })
       if (due.length === 0) return NOTHING
       const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
-      const all = async (): Promise<readonly Redaction[]> => {
+      const all = async (): Promise<readonly Owed[]> => {
         const first = due.filter(({ type }) => gathering.types.has(type))
         if (first.length > 0) await seen(first, () => gathering.together(first))
-        const left: Redaction[] = []
+        const left: Owed[] = []
         for (const one of sorted.filter(({ type }) => carriers.has(type))) {
           const more = await seen([one], async () =>
             carriers.get(one.type)?.(one.about, one.name, one.properties),

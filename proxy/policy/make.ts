@@ -92,6 +92,8 @@ export type ToMake = {
   readonly catalogues: readonly Catalogue[]
   /** Names of the connections, which the table agents may name. */
   readonly connections: readonly string[]
+  /** Something keeps what rows have sealed (`audit.inputs`). */
+  readonly seals: boolean
 }
 export type Made = {
   /** Those that the policy decides by, whole. */
@@ -178,10 +180,29 @@ const vainRows = (
   ]
 }
 
+/** Rows that demand what nothing here could keep. */
+const sealing = (tables: ReadonlyMap<string, Table>): readonly string[] => {
+  const grants = tables.get('grants')
+  const rows = (grants?.value ?? {}) as unknown as Grants
+  return Object.entries(rows).flatMap(([provider, named]) =>
+    Object.entries(named).flatMap(([row, { obligations }]) =>
+      Object.entries(obligations).flatMap(([name, { type }]) =>
+        type === 'seal'
+          ? [
+              `${grants?.where ?? ''}: ${provider}.${row}.obligations.${name}: seal needs audit.inputs: sealed`,
+            ]
+          : [],
+      ),
+    ),
+  )
+}
+
 /** @throws one Error that lists everything that is wrong with the tables */
 export const makeOf = (of: ToMake): Made => {
   const folder = parseTables(of.files)
   const tables = checkTables(of.bundle, of.where, folder)
+  const unkept = of.seals ? [] : sealing(tables)
+  if (unkept.length > 0) throw refuse(unkept)
   const own = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
   return { tables, vain: vainRows(tables, of), ready: readyOf(of.bundle, own) }
 }

@@ -47,6 +47,13 @@ const obligation = z.discriminatedUnion(
       }),
     }),
     z.strictObject({
+      type: z.literal('seal'),
+      properties: z.strictObject({
+        in: z.enum(['request', 'response']),
+        pointers: z.array(z.string().regex(/^\//, 'must be a JSON pointer: /a/b')).min(1),
+      }),
+    }),
+    z.strictObject({
       type: z.literal('notification'),
       properties: z.strictObject({
         to: z.union([short, z.array(short).min(1).max(16)], {
@@ -64,7 +71,7 @@ const obligation = z.discriminatedUnion(
       }),
     }),
   ],
-  { error: 'must be one of rate_limit, budget, redact, notification, log' },
+  { error: 'must be one of rate_limit, budget, redact, seal, notification, log' },
 )
 const step_up = z.strictObject({ acr_values: texts.min(1), max_auth_age_s: z.number().min(0) })
 const approval = z

@@ -81,6 +81,8 @@ export type PolicySourceOptions = {
   readonly providers: Iterable<Provider>
   /** Names of the connections, which the table agents may name. */
   readonly connections: Iterable<string>
+  /** Something keeps what rows have sealed (`audit.inputs`); absent: nothing does. */
+  readonly seals?: boolean
   /** Bytes. */
   readonly inputLimit: number
   readonly log: Log
@@ -264,6 +266,7 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
       files,
       catalogues,
       connections: [...options.connections],
+      seals: options.seals === true,
     })
     const engine = await (options.activate ?? activate)(bundle, new Map(), {
       log,

@@ -438,6 +438,22 @@ export const redactJson = (
   })
 
 /**
+ * Each value that a pointer names, as JSON text of its own; of a member that stands twice both.
+ * @param names how the provider compares names
+ * @throws SyntaxError as `redactJson`
+ */
+export const valuesInJson = (
+  text: string,
+  pointers: readonly string[],
+  { insensitive }: Pick<Names, 'insensitive'>,
+): readonly string[] => {
+  const values: string[] = []
+  const edit = (raw: string): null => (values.push(raw), null)
+  whole(text, pointers, { fold: insensitive ? folded : exact, how: 'values', edit })
+  return values
+}
+
+/**
  * Takes out each member and item that a pointer names, and each whose name some reader takes for that one.
  * @returns the document, and how many splices were made
  * @throws SyntaxError as `redactJson`

@@ -267,6 +267,7 @@ describe('a decision', () => {
         kept.push(of)
         return 'sha256:in'
       },
+      members: async () => null,
     }
     const asked = ['{}', []] as unknown as NonNullable<Decision['asked']>
     expect(await decided({ decision: { asked } }, false, inputs)).toHaveProperty(
@@ -279,7 +280,7 @@ describe('a decision', () => {
       [{}, inputs],
       [large, inputs],
       [{ asked }, undefined],
-      [{ asked }, { keep: async () => null }],
+      [{ asked }, { ...inputs, keep: async () => null }],
     ] as const)
       expect(await decided({ decision }, false, keep)).not.toHaveProperty('input')
     expect(kept).toHaveLength(1)

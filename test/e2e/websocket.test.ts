@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer, type RawData } from 'ws'
-import { providersAt, startDeputy } from '../support/deputy.ts'
+import { providersAt, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 
 /** What ws hands on is a Buffer here. */
@@ -55,11 +55,20 @@ beforeAll(async () => {
     scopes: [[]],
     websocket: ['chat'],
   }
+  const hidden = { ...live, id: 'acme.hidden', path: '/hidden' }
+  const { use } = (TABLES['grants'] as { readonly acme: { readonly use: Fields } }).acme
+  const redact = { type: 'redact', properties: { in: 'response', pointers: ['/a'] } }
+  const hides = { ...use, path: ['hidden'], obligations: { hide: redact } }
   deputy = await startDeputy({
     upstream: origin,
     held: [{ person: 'alice', token: TOKEN }],
+    tables: {
+      ...TABLES,
+      grants: { ...TABLES['grants'], acme: { use, hides } },
+      role_grants: { ...TABLES['role_grants'], acme: { user: ['use', 'hides'] } },
+    },
     config: {
-      providers: [{ ...acme, operations: [live, ...rows] }, ...others],
+      providers: [{ ...acme, operations: [live, hidden, ...rows] }, ...others],
       upstream: { idle_timeout: '3s' },
     },
   })
@@ -104,6 +113,13 @@ const said = (came: readonly string[], n: number) =>
   expect.poll(() => came.length, { timeout: 5_000 }).toBe(n)
 const outcome = () => deputy.evidence().findLast(({ event }) => event === 'outcome')
 const outcomes = () => deputy.evidence().filter(({ event }) => event === 'outcome').length
+
+test('where policy has something redacted, nothing goes over one', async () => {
+  const { refused } = open(undefined, ['chat'], '/hidden')
+  const { status, headers } = await refused
+  expect([status, headers['deputy-answer']]).toEqual([403, 'obligation_refused'])
+  expect(asked).toEqual([])
+})
 
 test('carries messages both ways as the person, is recorded, and ends as its ends do', async () => {
   const before = outcomes()

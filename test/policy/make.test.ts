@@ -40,6 +40,7 @@ const toMake = async (tables: Readonly<Record<string, object>>): Promise<ToMake>
   })),
   catalogues: [...providers.values()],
   connections: ['github'],
+  seals: true,
 })
 const PATIENCE = 120_000
 const plain = ({ tables, vain, ready: { data, ...ready } }: Made) => ({
@@ -81,6 +82,17 @@ test('what is wrong is said by a thread as it is here', async () => {
   }
   expect(here).toContain('tables/grants.json: github.s.operations: is missing')
   await expect(makeAside(of, PATIENCE)).rejects.toThrow(here.slice('Error: '.length))
+})
+
+test('rows that have members sealed are refused where nothing keeps them', async () => {
+  const seal = { type: 'seal', properties: { in: 'response', pointers: ['/id'] } }
+  const of = await toMake({
+    grants: { github: { kept: { operations: ['issues.get'], obligations: { all: seal } } } },
+  })
+  expect([...makeOf(of).tables.keys()]).toContain('grants')
+  expect(() => makeOf({ ...of, seals: false })).toThrow(
+    'tables/grants.json: github.kept.obligations.all: seal needs audit.inputs: sealed',
+  )
 })
 
 test('a check that does not end is given up', async () => {

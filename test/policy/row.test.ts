@@ -43,6 +43,7 @@ describe('keys that are right', () => {
       obligation('budget', { key: ['person'], limit: 9, window_s: 60, pointer: '/a', of: 'items' }),
     ],
     ['redaction', obligation('redact', { in: 'response', pointers: ['/*/email'] })],
+    ['sealed members', obligation('seal', { in: 'request', pointers: ['/amount'] })],
     ['a notification', obligation('notification', { to: 'security', topic: 't', body: 'b' })],
     [
       'the recipients of mails',
@@ -67,7 +68,7 @@ describe('keys that are right', () => {
 })
 
 const COMPARISON = 'arguments.0: says exactly one of equals, one_of, suffix, at_most, matches_glob'
-const TYPES = 'must be one of rate_limit, budget, redact, notification, log'
+const TYPES = 'must be one of rate_limit, budget, redact, seal, notification, log'
 describe('keys that are wrong are named', () => {
   test.each<[string, object, string]>([
     [

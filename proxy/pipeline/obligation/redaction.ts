@@ -9,7 +9,14 @@ import { readMedia } from '../../wire/media.ts'
 import { arePointers, takeOutOfJson } from '../../wire/rewrite.ts'
 import { formNames } from '../../wire/strip.ts'
 import type { Body } from '../inspect.ts'
-import { refuse, type Carrier, type Obliged, type Redaction } from '../obligations.ts'
+import {
+  refuse,
+  type Carrier,
+  type Keeping,
+  type Obliged,
+  type Owed,
+  type Redaction,
+} from '../obligations.ts'
 import type { Request } from '../request.ts'
 
 /** What was taken out of a request: the pointers that were demanded, and `sha256:…` of what is sent; null: nothing was there. */
@@ -42,11 +49,13 @@ const answerOf = ({
   part,
   within,
 }: Pick<Obliged, 'act' | 'part' | 'within'>): string | null =>
-  act.kind === 'graphql'
-    ? 'whoever asks by GraphQL names the members of the answer, so that no pointer finds them'
-    : part === null || within.envelope === undefined || batchable(within.envelope.format)
-      ? null
-      : 'the answers to this kind of batch cannot be redacted one by one: send the calls alone'
+  act.operation.websocket != null
+    ? 'what comes over a WebSocket cannot be redacted'
+    : act.kind === 'graphql'
+      ? 'whoever asks by GraphQL names the members of the answer, so that no pointer finds them'
+      : part === null || within.envelope === undefined || batchable(within.envelope.format)
+        ? null
+        : 'the answers to this kind of batch cannot be redacted one by one: send the calls alone'
 const batchable = (format: EnvelopeFormat): boolean =>
   partsOf(format, { requests: [], compositeRequest: [], batchRequests: [] }) !== null
 
@@ -223,13 +232,28 @@ const guardOf = (
  */
 export const redacting = (
   request: Request,
-  redactions: readonly Redaction[],
+  owed: readonly Owed[],
   judge?: Guard['judge'],
 ): {
   readonly request: Request
   readonly taken: TakenOut | null
   readonly guard: Guard | null
-} => ({
-  ...withoutRedacted(request, redactions),
-  guard: guardOf(request, redactions, judge),
-})
+} => {
+  const redactions = owed.filter((one) => one.in !== 'answer')
+  const keepings = owed.filter((one) => one.in === 'answer')
+  return {
+    ...withoutRedacted(request, redactions),
+    guard: guardOf(request, redactions, keptBy(keepings, judge)),
+  }
+}
+
+/** Kept is what the agent gets: what judges take out of it is not in it. */
+const keptBy = (keepings: readonly Keeping[], judge: Guard['judge']): Guard['judge'] =>
+  keepings.length === 0
+    ? judge
+    : async (answer) => {
+        const said = (await judge?.(answer)) ?? { text: answer.text ?? '', count: 0 }
+        for (const { kept } of keepings)
+          await kept({ ...answer, text: answer.text === null ? null : said.text })
+        return said
+      }

@@ -24,15 +24,23 @@ const bodyOf = (text: string, contentType = JSON_TYPE): Body => ({
   contentType,
 })
 type Given = {
+  readonly websocket?: readonly string[]
   readonly kind?: Act['kind']
   readonly format?: EnvelopeFormat
   readonly part?: number | null
   readonly body?: Body
   readonly query?: string
 }
-const given = ({ kind = 'rest', format, part = null, body = NO_BODY, query = '' }: Given = {}) => {
+const given = ({
+  kind = 'rest',
+  format,
+  part = null,
+  body = NO_BODY,
+  query = '',
+  websocket,
+}: Given = {}) => {
   const act = {
-    operation: { ...STANDING, id: 'acme.get' },
+    operation: { ...STANDING, id: 'acme.get', websocket },
     kind,
     segments: [],
     ...(format === undefined ? {} : { envelope: { format } }),
@@ -72,6 +80,7 @@ describe('what policy demands', () => {
   test('of an answer whose members the caller names, or whose parts nobody tells apart, is refused', () => {
     const answer = { in: 'response', pointers: ['/a'] }
     expect(asked({ kind: 'graphql' }, answer)).toBe(REFUSED)
+    expect(asked({ websocket: [] }, answer)).toBe(REFUSED)
     expect(asked({ kind: 'mcp' }, answer)).toBeNull()
     expect(asked({ format: 'multipart_batch', part: 1 }, answer)).toBe(REFUSED)
     expect(asked({ format: 'salesforce_tree', part: 1 }, answer)).toBe(REFUSED)

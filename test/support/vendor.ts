@@ -56,6 +56,8 @@ export type Vendor = {
 export const startVendor = async (setup: {
   readonly connections: Readonly<Record<string, VendorConnection>>
   readonly held: readonly VendorHeld[]
+  /** Of everybody, beside those of their groups. */
+  readonly roles?: readonly string[]
   readonly config?: Fields
   readonly listeners?: () => Fields
   /** Further keys of connections, by name. */
@@ -84,7 +86,7 @@ export const startVendor = async (setup: {
   ])
   const deputy = await startDeputy({
     upstream: upstream.origin,
-    people: PEOPLE,
+    people: PEOPLE.map((one) => (setup.roles === undefined ? one : { ...one, roles: setup.roles })),
     tables: null,
     held: setup.held.map((one) => ({
       ...one,

@@ -12,6 +12,7 @@ import { createBrowser } from '../support/browser.ts'
 import { prepareFolder, providersAt, startChild, TABLES } from '../support/deputy.ts'
 import type { Child } from '../support/deputy.ts'
 import { lines, sendRaw } from '../support/raw.ts'
+import { ESCAPES, escapeEach, spellings } from '../support/spellings.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
 import { freePort } from '../support/ports.ts'
@@ -37,41 +38,6 @@ const SECRETS = {
   providerError: canary('provider-error-description'),
   forgedRun: `dpr_${'cnryRun7Qz9Kf2LmW8pTr4Vb'.padEnd(43, 'x')}`,
 }
-/** Each character as JSON, URLs or HTML may escape it. */
-const ESCAPES = [
-  (hex: string) => `\\u00${hex}`,
-  (hex: string) => `%${hex}`,
-  (hex: string) => `%${hex.toUpperCase()}`,
-  (hex: string) => `&#x${hex};`,
-] as const
-const escapeEach = (text: string, escape: (hex: string) => string): string =>
-  [...Buffer.from(text)].map((byte) => escape(byte.toString(16).padStart(2, '0'))).join('')
-/** Every way in which a secret may have been written down. */
-const spellings = (secret: string): readonly Buffer[] => {
-  const bytes = Buffer.from(secret)
-  const encoded = [0, 1, 2].flatMap((shift) =>
-    // Base64 of a text that holds it: what does not touch the neighbours' bits is the same wherever it stands.
-    (['base64', 'base64url'] as const).map((code) => {
-      const whole = Buffer.concat([Buffer.alloc(shift), bytes])
-        .toString(code)
-        .replaceAll('=', '')
-      return whole.slice(shift === 0 ? 0 : shift + 1, whole.length - 2)
-    }),
-  )
-  return [
-    ...new Set([
-      secret,
-      ...encoded,
-      bytes.toString('hex'),
-      bytes.toString('hex').toUpperCase(),
-      encodeURIComponent(secret),
-      JSON.stringify(secret).slice(1, -1),
-      new URLSearchParams([['', secret]]).toString().slice(1),
-      ...ESCAPES.map((escape) => escapeEach(secret, escape)),
-    ]),
-  ].map((text) => Buffer.from(text))
-}
-
 /** Their grants cannot be renewed. */
 const DEAD = ['carol', 'dave', 'erin', 'frank', 'grace', 'heidi', 'ivan', 'judy']
 let upstream: Upstream

@@ -240,6 +240,13 @@ describe('a collector that', () => {
     const deputy = await start(collector.origin, {}, { limits: { drain: '1s' } })
     expect(await call(deputy, 'alice')).toBe(200)
     await expect.poll(collector.asked).toBe(1)
+    await expect
+      .poll(async () => (await fetch(`http://${deputy.admin}/readyz?verbose`)).text(), {
+        timeout: 20_000,
+      })
+      .toMatch(/no answer within 10 s/)
+    expect(await call(deputy, 'alice')).toBe(200)
+    await expect.poll(collector.asked, { timeout: 10_000 }).toBeGreaterThan(1)
     const began = performance.now()
     await deputy.stop()
     expect(performance.now() - began).toBeLessThan(20_000)

@@ -5,7 +5,14 @@ import { compactDecrypt, decodeProtectedHeader } from 'jose'
 import type { InvestigatorKey } from '../config/investigator.ts'
 import { isObject } from '../wire/json.ts'
 import { linesOf, record } from './chain.ts'
-import { contentKid, digestOf, INPUT_EVENT, KEY_EVENT, type InputOf } from './inputs.ts'
+import {
+  contentKid,
+  digestOf,
+  INPUT_EVENT,
+  KEY_EVENT,
+  MEMBERS_EVENT,
+  type InputOf,
+} from './inputs.ts'
 import { bytesOf, packed } from './segments.ts'
 
 /** Where a record stands; of a packed file its text is kept. */
@@ -24,6 +31,11 @@ export type OpenedInput =
 export type OpenedInputs = {
   /** The input of a decision, whose line names the record by `digest`. Never rejects. */
   readonly of: (decision: InputOf, digest: string) => Promise<OpenedInput>
+  /** The same of members that a line `obligation.sealed` of this process and exchange names. Never rejects. */
+  readonly members: (
+    line: Pick<InputOf, 'exchange' | 'proc'>,
+    digest: string,
+  ) => Promise<OpenedInput>
   /** Keys and lines that are of no use, in sentences. */
   readonly wrong: readonly string[]
 }
@@ -94,6 +106,8 @@ export const openInputs = async (
 ): Promise<OpenedInputs> => {
   const keys = new Map<string, KeyObject>()
   const places = new Map<string, Place[]>()
+  /** Records of members by their digests. */
+  const members = new Map<string, Place>()
   const wrong: string[] = []
   const read = async (file: string): Promise<void> => {
     const keeps = packed(file)
@@ -113,6 +127,11 @@ export const openInputs = async (
               : 'does not open'
           wrong.push(`${file}:${line}: a content key ${why}`)
         }
+      if (said?.event === MEMBERS_EVENT) {
+        const digest = digestOf(said.jwe)
+        const text = keeps ? said.jwe : null
+        members.set(digest, { file, line, digest, at: from, length: bytes.length, text })
+      }
       if (said?.event !== INPUT_EVENT) continue
       const of = belongsTo(said.jwe)
       if (of === null) {
@@ -128,8 +147,37 @@ export const openInputs = async (
   }
   for (const file of files) await read(file)
 
+  const opened = async (place: Place): Promise<OpenedInput> => {
+    const where = `in ${place.file}:${place.line}`
+    const jwe = textAt(place)
+    if (digestOf(jwe) !== place.digest) return unusable(`${where} changed while it was read`)
+    const { kid } = decodeProtectedHeader(jwe)
+    const key = keys.get(kid ?? '')
+    if (key === undefined)
+      return unusable(`${where} is sealed under ${String(kid)}, a key that none of the files has`)
+    try {
+      const { plaintext } = await compactDecrypt(jwe, key, {
+        keyManagementAlgorithms: ['dir'],
+        contentEncryptionAlgorithms: ['A256GCM'],
+      })
+      return { kind: 'opened', text: Buffer.from(plaintext).toString() }
+    } catch {
+      return unusable(`${where} does not open`)
+    }
+  }
+
   return {
     wrong,
+    members: async ({ exchange, proc }, digest) => {
+      const place = members.get(digest)
+      if (place === undefined) return unusable('is in none of the files')
+      const told = await opened(place)
+      if (told.kind === 'unusable') return told
+      const { exchange: whose, proc: by } = decodeProtectedHeader(textAt(place))
+      return whose === exchange && by === proc
+        ? told
+        : unusable(`in ${place.file}:${place.line} belongs to another call`)
+    },
     of: async (decision, digest) => {
       const known = places.get(idOf(decision)) ?? []
       const place = known.find((one) => one.digest === digest)
@@ -139,22 +187,7 @@ export const openInputs = async (
           ? unusable('is in none of the files')
           : unusable(`in ${other.file}:${other.line} is not the one that the evidence names`)
       }
-      const where = `in ${place.file}:${place.line}`
-      const jwe = textAt(place)
-      if (digestOf(jwe) !== digest) return unusable(`${where} changed while it was read`)
-      const { kid } = decodeProtectedHeader(jwe)
-      const key = keys.get(kid ?? '')
-      if (key === undefined)
-        return unusable(`${where} is sealed under ${String(kid)}, a key that none of the files has`)
-      try {
-        const { plaintext } = await compactDecrypt(jwe, key, {
-          keyManagementAlgorithms: ['dir'],
-          contentEncryptionAlgorithms: ['A256GCM'],
-        })
-        return { kind: 'opened', text: Buffer.from(plaintext).toString() }
-      } catch {
-        return unusable(`${where} does not open`)
-      }
+      return opened(place)
     },
   }
 }

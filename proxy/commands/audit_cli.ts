@@ -125,8 +125,18 @@ export const addAuditCommands = (
   command(audit, 'explain', 'tell the story of one call in sentences')
     .argument('<exchange>', 'the id that the answer names as `instance`')
     .argument('[files...]', FILES, USUAL)
-    .action(async (exchange: string, files: string[]) =>
-      done(await (await import('./audit_explain.ts')).auditExplain({ exchange, files, ...io })),
+    .option('--inputs <file>', 'what was sealed, or a folder of it', 'inputs.jsonl')
+    .option(
+      '--inputs-key <file>',
+      'the private JWK that opens what was sealed of the call (audit.inputs_key)',
+    )
+    .action(
+      async (exchange: string, files: string[], options: { inputs: string; inputsKey?: string }) =>
+        done(
+          await (
+            await import('./audit_explain.ts')
+          ).auditExplain({ exchange, files, ...options, ...io }),
+        ),
     )
   command(
     audit,

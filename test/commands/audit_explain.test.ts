@@ -22,6 +22,7 @@ test('each line of the call is named with its file', async () => {
     const code = await auditExplain({
       exchange: 'A',
       files: [file],
+      inputs: join(dir, 'inputs.jsonl'),
       print: (line) => void said.push(line),
       complain: (line) => void complaints.push(line),
     })

@@ -5,6 +5,7 @@ import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { compactDecrypt, decodeProtectedHeader, importJWK, type JWK } from 'jose'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { auditExplain } from '../../proxy/commands/audit_explain.ts'
 import { startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -100,6 +101,21 @@ const opened = async (dir: string): Promise<readonly Opened[]> => {
   return all
 }
 
+const explained = async ({ dir }: Deputy, exchange: string) => {
+  const [out, err]: [string[], string[]] = [[], []]
+  const key = join(dir, 'private.jwk')
+  writeFileSync(key, JSON.stringify(pair.privateKey.export({ format: 'jwk' })))
+  const code = await auditExplain({
+    exchange,
+    files: [join(dir, 'audit.jsonl')],
+    inputs: join(dir, 'inputs.jsonl'),
+    inputsKey: key,
+    print: (line) => void out.push(line),
+    complain: (line) => void err.push(line),
+  })
+  return { code, out: out.join('\n'), err: err.join('\n') }
+}
+
 test('what a row names of the request and of the answer is sealed, joined by the exchange, and stands nowhere in clear', async () => {
   const deputy = await start()
   answering(`[{"iban":"${SECRET}","n":1.50},{"iban":"${TOKEN}"}]`)
@@ -133,6 +149,20 @@ test('what a row names of the request and of the answer is sealed, joined by the
       members: digest,
     })),
   )
+  const told = await explained(deputy, String(exchange))
+  expect([told.code, told.err]).toEqual([0, ''])
+  expect(told.out).toContain(`"members":{"/amount":["${ASKED}"]}`)
+  expect(told.out).toContain(SECRET)
+  // Another call's record is not taken for this one's; without its key nothing opens.
+  const file = join(deputy.dir, 'inputs.jsonl')
+  const genuine = readFileSync(file, 'utf8')
+  writeFileSync(file, genuine.replace(/^.*"event":"members".*\n/m, ''))
+  const gone = await explained(deputy, String(exchange))
+  expect([gone.code, gone.err]).toEqual([2, expect.stringContaining('is in none of the files')])
+  writeFileSync(file, genuine.replace(/^.*"event":"input.key".*\n/m, ''))
+  const shut = await explained(deputy, String(exchange))
+  expect([shut.code, shut.err]).toEqual([2, expect.stringContaining('a key that none of')])
+  writeFileSync(file, genuine)
   const files = ['inputs.jsonl', 'audit.jsonl'].map((name) =>
     readFileSync(join(deputy.dir, name), 'utf8'),
   )
@@ -147,6 +177,23 @@ test('kept is what the agent gets', async () => {
   await deputy.stop()
   const [record] = await opened(deputy.dir)
   expect(record?.said['members']).toEqual({ '/id': [7], '/iban': ['[redacted]'] })
+})
+
+test('a record of another call is not taken for this one’s', async () => {
+  const deputy = await start()
+  answering('{"id":7}')
+  for (const path of ['hidden/1', 'hidden/2']) await call(deputy, path)
+  await deputy.stop()
+  const [mine, theirs] = sealedLines(deputy)
+  const file = join(deputy.dir, 'audit.jsonl')
+  const changed = readFileSync(file, 'utf8').replace(
+    String(mine?.['members']),
+    String(theirs?.['members']),
+  )
+  writeFileSync(file, changed)
+  const told = await explained(deputy, String(mine?.['exchange']))
+  expect([told.code, told.err]).toEqual([2, expect.stringContaining('belongs to another call')])
+  expect(told.out).not.toContain('"/id":[7]')
 })
 
 test('what cannot be read neither leaves nor comes back', async () => {

@@ -215,7 +215,8 @@ describe.skipIf(missingOtelcol !== null)(`a line of 1 MB${none}`, () => {
     for (const format of ['text', 'markdown', 'csv']) {
       const args = [command, 'audit', 'query', 'audit.jsonl', '--format', format]
       const { stdout } = await run(process.execPath, args, { cwd: dir, maxBuffer: 8 * 1024 ** 2 })
-      expect([format, /[\u001b\u202e]/.test(stdout)]).toEqual([format, false])
+      for (const acts of ['\u001b', '\u202e'])
+        expect([format, stdout.includes(acts)]).toEqual([format, false])
       if (format === 'csv') expect(stdout).not.toMatch(/(?:^|,)"?=/m)
       if (format === 'markdown') expect(stdout).not.toContain('<script>')
     }

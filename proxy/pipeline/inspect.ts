@@ -216,6 +216,7 @@ const read = async (
   const rules: BodyRules = {
     credentials: provider.strip.body,
     inspect: operation.inspect,
+    list: operation.list,
     upload: operation.upload,
     names: provider.names ?? EXACT,
   }

@@ -8,6 +8,10 @@ let world: ConsoleWorld
 beforeAll(async () => {
   world = await startConsoleWorld({
     byTenant: true,
+    accounts: {
+      all: { groups: ['desk'], tenants: ['north', 'south'] },
+      none: { groups: ['desk'], tenants: [] },
+    },
     held: ['north', 'south'].map((tenant) => ({
       person: { tenant, realm: 'corp', id: `alice-of-${tenant}` },
       agent: `agent-of-${tenant}`,
@@ -137,6 +141,26 @@ test('acts on things of south do nothing and are recorded', async () => {
   // An agent is switched for the tenants that they serve.
   await post({ act: 'agent-off', id: 'agent-1' })
   expect(eventsOf('agent.disabled')).toMatchObject([{ tenant: 'north' }])
+})
+
+test('an agent that is off is not said to be on, and one is switched off nowhere by who serves no tenant', async () => {
+  const post = async (who: string, fields: Readonly<Record<string, string>>) => {
+    const [browser, page] = await world.enter(who)
+    const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? ''
+    const form = { ...page, text: '<form method="post" action="/console/act"></form>' }
+    return browser.submit(form, { csrf, sure: 'yes', ...fields })
+  }
+  const nowhere = await post('none', { act: 'agent-off', id: 'agent-7' })
+  expect(nowhere.status).toBe(404)
+  await post('all', { act: 'agent-off', id: 'agent-7' })
+  const on = await post('nina', { act: 'agent-on', id: 'agent-7' })
+  expect(on.text).toContain('is switched on')
+  // Of south she is told nothing.
+  expect(on.text).not.toContain('south')
+  const again = await post('nina', { act: 'agent-on', id: 'agent-7' })
+  expect(again.text).toContain('had not been switched off')
+  const off = await post('sam', { act: 'agent-on', id: 'agent-7' })
+  expect(off.text).toContain('is switched on')
 })
 
 test('a token without the claim of tenants signs nobody in', async () => {

@@ -38,6 +38,7 @@ export type Serves = (tenant: string) => boolean
 export type Recent = ReturnType<typeof createRecent>
 
 type Kept = Line & { readonly n: number; read: Recorded | null }
+const GONE: Kept = { n: 0, at: 0, event: '', fields: '', read: null }
 type Counts = {
   readonly effects: Map<string, number>
   readonly reasons: Map<string, number>
@@ -154,8 +155,10 @@ export const createRecent = () => {
   const tooMany = (): boolean =>
     kept.length - first > MOST_RECORDS || (length > MOST_LENGTH && first < kept.length)
   const drop = (): void => {
-    const old = kept[first++]
+    const old = kept[first]
     if (old === undefined) return
+    // Its place is cut off later; what it held goes now.
+    kept[first++] = GONE
     length -= old.fields.length
     if (old.event === 'decision') whose.delete(after(old.fields, '"exchange":"'))
     // Cut now and then, not at each record.

@@ -44,7 +44,7 @@ export type ConsoleDeps = ConsoleActsDeps & {
   readonly session: SessionDeps
   readonly signIn: ConsoleSignIn
   readonly brand: Brand | null
-  readonly recent: Pick<Recent, 'after' | 'newest' | 'subscribe' | 'hour'>
+  readonly recent: Pick<Recent, 'after' | 'decision' | 'newest' | 'subscribe' | 'hour'>
   /** When this process began, ms since the epoch. */
   readonly since: number
   readonly flows: Pick<Store['flows'], 'waiting'>

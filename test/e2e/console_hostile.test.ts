@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { providersAt } from '../support/deputy.ts'
 import type { Browser, Visit } from '../support/browser.ts'
 import { heardUntil, startConsoleWorld, type ConsoleWorld } from '../support/console.ts'
 
@@ -109,6 +110,40 @@ describe('what was done is told as it is', () => {
     expect(mainOf(on)).toContain('is switched on for everybody')
     expect(on.text).toContain('It is in the evidence, with your name')
   })
+  test('a provider that does not answer holds up the page, not the revocation; one that hangs up is told as such', async () => {
+    const { promise: asked, resolve: arrived } = Promise.withResolvers<void>()
+    const { promise: cut, resolve: hangUp } = Promise.withResolvers<void>()
+    const other = await startConsoleWorld({
+      config: (upstream) => ({
+        providers: providersAt(upstream).map((one) => ({ ...one, revoke: `${upstream}/revoke` })),
+      }),
+    })
+    other.upstream.handle = async ({ url }, res) => {
+      if (!url.startsWith('/revoke')) return void res.end('{}')
+      arrived()
+      await cut
+      res.destroy()
+    }
+    try {
+      const [browser] = await other.enter('ada')
+      const at = `${other.url}/console/person?tenant=north&realm=corp&id=alice`
+      const sure = await other.press(browser, await browser.open(at), 'value="connection"')
+      const done = other.press(browser, sure, 'name="sure"')
+      await asked
+      expect(await other.call('north', 'alice')).toBe(403)
+      expect(await other.call('south', 'alice')).toBe(200)
+      const revoked = () => other.deputy.evidence().filter((e) => e.event === 'connection.revoked')
+      expect(revoked()).toEqual([])
+      hangUp()
+      const { text } = await done
+      expect(text).toContain('the provider did not confirm it')
+      expect(text).toContain('Done here, but something is left')
+      expect(text).toContain('It is in the evidence, with your name')
+      expect(revoked()).toMatchObject([{ operator: 'sso:ada', result: 'failed' }])
+    } finally {
+      await other.close()
+    }
+  }, 60_000)
   test('to ask what an act would do takes a role that may look, or breaks the glass', async () => {
     const [browser, page] = await world.enter('only')
     const used = () => events('operator.break_glass').length

@@ -1,4 +1,6 @@
 // Operators of one tenant at the console: of another one they see, count, hear and end nothing.
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createConsole } from '../../proxy/people/console/app.ts'
 import type { Browser } from '../support/browser.ts'
@@ -168,3 +170,19 @@ test('a token without the claim of tenants signs nobody in', async () => {
   expect(page.status).toBe(400)
   expect(page.text).toContain('The sign-in failed')
 })
+
+test('that a policy is wrong is told to north, and what is wrong only to operators of all tenants', async () => {
+  const file = join(world.deputy.dir, 'tables', 'limits.json')
+  writeFileSync(file, '{"row of south": ')
+  await world.deputy.reload()
+  const failed = () => world.deputy.evidence().filter(({ event }) => event === 'policy.failed')
+  await expect.poll(() => failed().length, { timeout: 20_000 }).toBeGreaterThan(0)
+  const problem = String(failed()[0]?.['problem'])
+  expect(problem).toContain('limits.json')
+  const [browser] = await world.enter('nina')
+  const page = await browser.open(`${world.url}/console/policy`)
+  expect(page.text).toContain('a problem, told to operators of all tenants')
+  expect(page.text).not.toContain('limits.json')
+  rmSync(file)
+  await world.deputy.reload()
+}, 60_000)

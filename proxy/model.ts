@@ -1660,6 +1660,8 @@ export type Store = {
       readonly at: number
     }) => Promise<PersonKeyRow | null>
     readonly used: (id: string, at: number) => Promise<void>
+    /** One that opens nothing any more. */
+    readonly drop: (id: string) => Promise<void>
     /** In the order of their ids; '' is before all. */
     readonly page: (after: string, most: number) => Promise<readonly PersonKeyRow[]>
     /** When whoever had this name was erased, ms; null: nobody who is remembered. */

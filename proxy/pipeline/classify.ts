@@ -123,6 +123,8 @@ const FIELD = /^(?!(?=\D*\d)(?:[^\W_]{15}|[^\W_]{18})$)[A-Za-z]\w*$/
 const leadsOn = (path: string, segments: readonly string[]): boolean =>
   path.includes('/{field}/') && !FIELD.test(segments[path.split('/').indexOf('{field}') - 1] ?? '')
 const VERB = /^\{[^}]+\}:(.*)$/
+/** A call of a function, in whatever form OData has for it. */
+const CALLED = /^[A-Za-z][\w.]*\(.*\)$/s
 
 const build = (rows: readonly OperationRow[]): Node => {
   const root = node()
@@ -203,7 +205,9 @@ const find = (at: Node, segments: readonly string[], i: number, method: string):
     const called = signature === null ? undefined : at.functions?.get(signature)
     const byCall = called === undefined ? null : find(called, segments, i + 1, method)
     if (byCall !== null) return byCall
-    const one = parameter(at, segment, i === segments.length - 1)
+    // Where functions stand, a call of another is no name either: its letters in another case, or its arguments otherwise.
+    const isCall = at.functions !== null && CALLED.test(segment)
+    const one = isCall ? null : parameter(at, segment, i === segments.length - 1)
     const byOne = one === null ? null : find(one, segments, i + 1, method)
     if (byOne !== null) return byOne
   }

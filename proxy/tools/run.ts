@@ -187,8 +187,10 @@ const readAnswer = (tool: Tool, step: Step, answer: InnerAnswer): Answered | End
       502,
       'the call was cut off before its answer was whole; the provider may have carried it out',
     )
-  if ('odd' in text)
-    return failed(502, `the provider answered, but ${text.odd}: fetch it through the proxy instead`)
+  if ('odd' in text) {
+    const instead = isAct(step) ? '' : ': fetch it through the proxy instead'
+    return failed(502, `the provider answered, but ${text.odd}${instead}`)
+  }
   if (status >= 300) {
     const said = saidBy(text.value)
     const why =
@@ -225,11 +227,22 @@ type Running = {
 /** Of an answer that is told of what was done, bytes. */
 const TOLD_BYTES = 1_024
 
+/** The provider said that it did it (RFC 9110 15.3), in an answer that cannot be read: to do it again would do it twice. */
+const isDoneUnread = (
+  ended: Ended,
+  { status, end, headers, body }: InnerAnswer,
+): ended is Extract<Ended, { kind: 'failed' }> =>
+  ended.kind === 'failed' &&
+  status >= 200 &&
+  status < 300 &&
+  !headers.has('deputy-answer') &&
+  (end !== 'whole' || !isUtf8(body))
+
 const one = async (running: Running, step: Step, given: Given): Promise<Answered | Ended> => {
   const answer = await running.send(requestOf(step, given), running.left)
   running.left = Math.max(0, running.left - answer.body.length)
   const read = readAnswer(running.tool, step, answer)
-  if (!isEnded(read) && isAct(step)) {
+  if (isAct(step) && (!isEnded(read) || isDoneUnread(read, answer))) {
     const { id: operation } = step.operation
     const before = running.done.get(step.name) ?? { operation, answers: [] }
     running.done.set(step.name, before)

@@ -255,3 +255,29 @@ test('reads are not asked about before, since reading again does no harm', async
   const { ran } = await run('Acme.ListNotes', {}, (n) => answer(n === 1 ? list : {}), ahead)
   expect([ran.kind, asked]).toEqual(['done', []])
 })
+test.for([
+  ['longer than what may be read', { body: Buffer.from('{"id":'), end: 'too_large' }],
+  ['cut off behind its head', { body: Buffer.from('{"id":'), end: 'broken' }],
+  ['no text', { body: Buffer.from([255, 254]) }],
+] as const)('what the provider did is done, also where its answer is %s', async ([, odd]) => {
+  const { ran, sent } = await run('Acme.MoveNotes', MOVE, () => answer('', odd))
+  expect(sent).toEqual(['/v1/me/notes'])
+  expect(ran).toMatchObject({
+    kind: 'failed',
+    halted: {
+      operation: 'notes.create',
+      done: [{ operation: 'notes.create', answers: [null] }],
+    },
+  })
+  expect(JSON.stringify(ran)).not.toContain('fetch it')
+})
+test('what was cut off before its head, or what the provider refused unreadably, is not called done', async () => {
+  for (const odd of [
+    { status: 0, end: 'broken' },
+    { status: 500, end: 'too_large' },
+    { status: 409, body: Buffer.from([255]) },
+  ] as const) {
+    const { ran } = await run('Acme.MoveNotes', MOVE, () => answer('', odd))
+    expect(ran).not.toHaveProperty('halted')
+  }
+})

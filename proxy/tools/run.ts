@@ -294,7 +294,7 @@ const each = async (
   list: NonNullable<Step['each']>,
   given: Given,
 ): Promise<Answered | Ended> => {
-  const items = itemsOf(list, given)
+  const items = itemsOf(step, list, given)
   if (items === null) return failed(502, 'the provider answered no list where one was expected')
   const values: Json[] = []
   for (let i = 0; i < items.length; i += AT_ONCE) {

@@ -281,3 +281,17 @@ test('what was cut off before its head, or what the provider refused unreadably,
     expect(ran).not.toHaveProperty('halted')
   }
 })
+test('an act that would be done for the first of many is done for none', async () => {
+  const sent: Request[] = []
+  const ids = ['a', 'b', 'c', 'd', 'e', 'f']
+  await expect(
+    run('Acme.MoveNotes', { ...MOVE, ids }, (_, request) => {
+      sent.push(request)
+      return answer({ id: 'n' })
+    }),
+  ).rejects.toMatchObject({
+    code: 'invalid_arguments',
+    message: 'notes.upload is done for at most 5 at once, and these are 6',
+  })
+  expect(sent).toEqual([])
+})

@@ -46,12 +46,19 @@ export const requestsAhead = (step: Step, given: Given): readonly Request[] | nu
     steps: noticing(given.steps),
     links: noticing(given.links),
   }
-  try {
-    const items = step.each === null ? [undefined] : itemsOf(step, step.each, known)
-    const requests = items?.map((item) => requestOf(step, { ...known, item })) ?? null
-    return open ? null : requests
-  } catch (error) {
-    if (error instanceof Unsendable && open) return null
-    throw error
+  const items = step.each === null ? [undefined] : itemsOf(step, step.each, known)
+  if (open || items === null) return null
+  const requests: Request[] = []
+  let isWaiting = false
+  for (const item of items) {
+    open = false
+    try {
+      requests.push(requestOf(step, { ...known, item }))
+    } catch (error) {
+      // What is wrong before an answer is named, no answer will mend.
+      if (!(error instanceof Unsendable && open)) throw error
+    }
+    isWaiting ||= open
   }
+  return isWaiting ? null : requests
 }

@@ -435,6 +435,8 @@ describe('a function with its arguments', () => {
       row('sheet', 'GET', '/sheets/{id}'),
       row('range', 'GET', "/sheets/{id}/range(address='{address}')/format"),
       row('tab', 'GET', '/sheets/{id}/{tab}'),
+      row('changes', 'GET', '/mails/delta()'),
+      row('mail', 'GET', '/mails/{id}'),
       row('tab.format', 'GET', '/sheets/{id}/{tab}/format'),
     ],
   })
@@ -460,6 +462,10 @@ describe('a function with its arguments', () => {
     ['/sheets/1/range(address=%22A1%22)/format', 'unknown'],
     ["/sheets/1/range(address='A1',other='')/format", 'unknown'],
     ['/sheets/1/Plan (2)/format', 'tab.format'],
+    ['/mails/delta()', 'changes'],
+    ['/mails/Delta()', 'unknown'],
+    ["/mails/delta(token='a')", 'unknown'],
+    ['/mails/AAMk=', 'mail'],
   ])('%s is %s', (path, id) => {
     expect(odata(path)).toBe(id)
   })

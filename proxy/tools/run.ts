@@ -216,6 +216,7 @@ type Running = {
   readonly tool: Tool
   readonly send: Send
   readonly ahead: Ahead
+  readonly limits: Limits
   left: number
   /** By the step's name. */
   readonly done: Map<string, { readonly operation: string; readonly answers: Json[] }>
@@ -282,10 +283,18 @@ const refusedAhead = async (running: Running, at: number, given: Given): Promise
   return null
 }
 
-/** With what had been done by then, if anything had. */
-const endedBy = ({ done, refused }: Running, step: Step, ended: Ended): Ended => {
+/** With what had been done by then, if anything had; all of it together is no longer than a result. */
+const endedBy = ({ done, refused, limits }: Running, step: Step, ended: Ended): Ended => {
+  if (done.size === 0) return ended
   const { id: operation } = (refused ?? step).operation
-  return done.size === 0 ? ended : { ...ended, halted: { done: [...done.values()], operation } }
+  const all = [...done.values()]
+  const count = all.reduce((sum, { answers }) => sum + answers.length, 0)
+  const share = Math.floor(limits.result / count)
+  const told = all.map(({ operation: id, answers }) => ({
+    operation: id,
+    answers: answers.map((answer) => fitted(answer, share)),
+  }))
+  return { ...ended, halted: { done: told, operation } }
 }
 
 const each = async (
@@ -326,6 +335,7 @@ export const runTool = async (
     tool,
     send,
     ahead,
+    limits,
     left: limits.answers,
     done: new Map(),
     rehearsed: new Set(),

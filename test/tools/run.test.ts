@@ -295,3 +295,12 @@ test('an act that would be done for the first of many is done for none', async (
   })
   expect(sent).toEqual([])
 })
+test('what is told of all that was done is no longer than a result, and no act is left out of it', async () => {
+  const ids = ['a', 'b', 'c', 'd']
+  const { ran } = await run('Acme.MoveNotes', { ...MOVE, ids }, (_n, { method }) =>
+    method === 'DELETE' ? answer('no', { status: 409 }) : answer({ id: 'n'.repeat(900) }),
+  )
+  const { done = [] } = (ran.kind === 'done' ? undefined : ran.halted) ?? {}
+  expect(done.map(({ answers }) => answers.length)).toEqual([1, 4])
+  expect(JSON.stringify(done.flatMap(({ answers }) => answers)).length).toBeLessThan(1_010)
+})

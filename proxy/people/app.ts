@@ -329,7 +329,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     // No form of ours is one of parts, and whatever is wrong within would be thrown.
     if (/^\s*multipart\//i.test(c.req.header('content-type') ?? ''))
       return show(c, pages.refusedFormPage(null), 415)
-    await next()
+    return next()
   })
 
   app.get('/', (c) => show(c, pages.indexPage()))

@@ -163,6 +163,8 @@ export type Operation = {
   readonly scopes: readonly (readonly string[])[]
   /** JSON pointers of the body that policy needs. */
   readonly inspect: readonly string[]
+  /** A body that is a bare list stands for this member, one of `inspect`. Absent or null: such a body is refused there. */
+  readonly list?: string | null
   /** Bodies past `limits.inspected_body` may pass unread. */
   readonly upload: boolean
   /** The one media type of its bodies, which pass unread: no server reads it as a form. Another is 415. */

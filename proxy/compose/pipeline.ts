@@ -213,7 +213,10 @@ const rehearsingOf =
     })
 
 /** The policy in force, with `policy.shadow` beside it for calls that would leave. */
-const besideShadow = ({ metrics, note, differences }: Core) => {
+const besideShadow = (
+  { metrics, note, differences }: Core,
+  later: () => Pick<Later, 'policy' | 'shadow'>,
+) => {
   const told: ShadowTold = {
     counted: metrics.shadow,
     differed: (differed, call) => {
@@ -222,7 +225,8 @@ const besideShadow = ({ metrics, note, differences }: Core) => {
       differences.note(differed, call)
     },
   }
-  return ({ policy, shadow }: Pick<Later, 'policy' | 'shadow'>): PolicyEngine | null => {
+  return (): PolicyEngine | null => {
+    const { policy, shadow } = later()
     const engine = policy.current()
     return engine === null || shadow === null ? engine : shadow.beside(engine, told)
   }
@@ -293,13 +297,12 @@ export const createPipeline = (
   })
   const { plain, asking, supposing } = decidingOf(scope, core)
   const snapshot = snapshots(connections)
-  const asked = besideShadow(core)
   const seals = sealsOf(sealer, clock.now)
   const obligations = obligationsOf(scope, core)
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
-    policy: () => asked(later()),
+    policy: besideShadow(core, later),
     tagged: createTagged({
       tagHeader,
       agentHeader,

@@ -173,7 +173,10 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
     server.on('upgrade', (req, stream, head: Buffer) => {
       const before = connections.get(stream)?.res ?? null
       // An answer is still on its way, and Node has let go of the socket that it is written to.
-      if (before !== null && !before.writableFinished) return void stream.destroy()
+      if (before !== null && !before.writableFinished) {
+        stream.destroy()
+        return
+      }
       if (head.length > 0) stream.unshift(head)
       const res = new OwnResponse(req)
       res.shouldKeepAlive = false

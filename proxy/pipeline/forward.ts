@@ -273,6 +273,8 @@ export const createForward = (deps: {
     let over = false
     /** While its answer waits: `lost` is how its connection ended meanwhile, which matters only to an answer that is passed on. */
     let held: { lost: Error | null } | null = null
+    /** What undici still tells is nobody's. */
+    const past = (): boolean => call.done || over
     let peek: (Peek & { readonly pass: () => void }) | null = null
     const retry = (
       started: Dispatcher.DispatchController,
@@ -385,11 +387,11 @@ export const createForward = (deps: {
           if (call.done) started.abort(new Error('the call has ended'))
         },
         onRequestUpgrade(_started, code, answered, socket) {
-          if (call.done || over) return void socket.destroy()
-          upgraded(call, code, answered, socket)
+          if (past()) socket.destroy()
+          else upgraded(call, code, answered, socket)
         },
         onResponseStart(started, code) {
-          if (call.done || over) return
+          if (past()) return
           if (code === 101) return stop(call, fault(new Error('bad upgrade'), call.sent))
           // Interim answers are of one hop (RFC 9110 15.2).
           if (code < 200) return
@@ -432,7 +434,7 @@ export const createForward = (deps: {
           else peek = { ...looking, pass }
         },
         onResponseData(started, chunk) {
-          if (call.done || over) return
+          if (past()) return
           call.seen = tick
           if (peek === null) return flow(started, chunk)
           const looked = peek.chunk(chunk)
@@ -441,12 +443,13 @@ export const createForward = (deps: {
             retry(started, injected, 'body', () => release(started))
         },
         onResponseEnd(ended) {
-          if (!call.done && !over && peek !== null) release(null)
+          if (past()) return
+          if (peek !== null) release(null)
           const trailers = (ended.rawTrailers ?? []) as readonly (string | Buffer)[]
-          if (!call.done && !over) answers.end(call, trailers)
+          answers.end(call, trailers)
         },
         onResponseError(_started, error) {
-          if (call.done || over) return
+          if (past()) return
           if (held === null) failed(error)
           else held.lost = error
         },

@@ -285,10 +285,12 @@ describe('the official client', () => {
 
   test('of OpenAI lists, asks and streams, with the person in its key slot', async () => {
     answer = ({ url }, res) => {
-      if (url !== '/v1/chat/completions')
-        return void res
+      if (url !== '/v1/chat/completions') {
+        res
           .writeHead(200, { 'content-type': 'application/json' })
           .end(JSON.stringify({ object: 'list', data: [{ id: 'gpt-x', object: 'model' }] }))
+        return
+      }
       res.writeHead(200, { 'content-type': 'text/event-stream' })
       for (const content of ['one ', 'two ', `your key is ${KEYS.alice}`])
         res.write(

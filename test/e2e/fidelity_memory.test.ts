@@ -13,7 +13,7 @@ const TOKEN = 'at-alice-of-the-provider-0123456789'
 const BLOCK = Buffer.alloc(65_536, 'a block of this length that the token could begin in, at-alice')
 const BYTES = Number(process.env['DEPUTY_STREAM_GIB'] ?? 0.25) * 1024 ** 3
 /** What the process may grow by beside what it had before, bytes. */
-const GROWTH = 96 * 1024 ** 2
+const GROWTH = 128 * 1024 ** 2
 
 const residentOf = async (admin: string): Promise<number> => {
   const text = await (await fetch(`http://${admin.replace('http://', '')}/metrics`)).text()
@@ -45,11 +45,15 @@ test(
   { timeout: 1_800_000 },
   async () => {
     let up: Promise<Whole> | undefined
-    const provider = createServer((req, res) => {
+    // Ten GiB may take longer than the five minutes that Node gives a request.
+    const provider = createServer({ requestTimeout: 0 }, (req, res) => {
       if (req.headers.authorization !== `Bearer ${TOKEN}`) res.writeHead(401).end()
       else if (req.method === 'PUT') {
         up = wholeOf(req)
-        void up.then(() => res.end('taken'))
+        up.then(
+          () => res.end('taken'),
+          () => res.destroy(),
+        )
       } else {
         res.writeHead(200, { 'content-type': 'application/octet-stream' })
         void pour(res).then(() => res.end())

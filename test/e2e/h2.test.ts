@@ -138,9 +138,9 @@ describe('the same way as in HTTP/1.1', () => {
   })
 
   test('events come one by one, and an agent that leaves takes its call along', async () => {
-    let left: Promise<void> | null = null
+    const left = Promise.withResolvers<void>()
     upstream.handle = (_seen, res) => {
-      left = new Promise((resolve) => void res.on('close', resolve))
+      res.on('close', () => left.resolve())
       res.writeHead(200, { 'content-type': 'text/event-stream' })
       res.write('data: 1\n\n')
     }
@@ -148,7 +148,7 @@ describe('the same way as in HTTP/1.1', () => {
     const first = await new Promise<Buffer>((resolve) => stream.once('data', resolve))
     expect(first.toString()).toBe('data: 1\n\n')
     stream.close(constants.NGHTTP2_CANCEL)
-    await left
+    await left.promise
     await expect
       .poll(() => deputy.evidence().findLast(({ event }) => event === 'outcome'))
       .toMatchObject({ result: 'interrupted' })

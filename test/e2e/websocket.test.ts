@@ -3,10 +3,12 @@ import { createServer, request, type IncomingMessage, type Server } from 'node:h
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { WebSocket, WebSocketServer } from 'ws'
+import { WebSocket, WebSocketServer, type RawData } from 'ws'
 import { providersAt, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 
+/** What ws hands on is a Buffer here. */
+const textOf = (data: RawData): string => (Buffer.isBuffer(data) ? data.toString() : 'no Buffer')
 const TOKEN = 'at-alice-0123456789abcdef'
 let server: Server
 let deputy: Deputy
@@ -34,7 +36,7 @@ beforeAll(async () => {
     sockets.handleUpgrade(req, socket, head, (client) => {
       client.send('hello alice')
       client.on('message', (data, binary) => {
-        const text = data.toString()
+        const text = textOf(data)
         if (text === 'echo the token') client.send(`you said ${TOKEN}, didn’t you?`)
         else if (text === 'bye') client.close(4001, 'as you wish')
         else client.send(data, { binary })
@@ -93,7 +95,7 @@ const open = (
 ) => {
   const socket = new WebSocket(at(path), protocols, { headers })
   const came: string[] = []
-  socket.on('message', (data) => void came.push(data.toString()))
+  socket.on('message', (data) => void came.push(textOf(data)))
   const closed = new Promise<[number, string]>((resolve) => {
     socket.on('close', (code, reason) => resolve([code, reason.toString()]))
   })

@@ -560,7 +560,7 @@ describe('names with the key of an application', () => {
     expect(await named(slot(`Bearer ${KEY}`))).toMatchObject({ person: { id: 'alice' } })
     expect(await named(slot(`Bearer ${KEY}:bob`))).toBeNull()
     const plain = world({ trust: 'plain' }).identify
-    expect(await plain.named('alice', slot(`Bearer ${await sign()}`), null)).toMatchObject({
+    expect(await plain.named('alice', slot(`Bearer ${await sign()}`))).toMatchObject({
       person: { id: 'alice' },
     })
   })

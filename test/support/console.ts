@@ -109,10 +109,7 @@ export const startConsoleWorld = async (
   const deputy = await startDeputy(setup, dir)
 
   /** Signs in, and goes on to where the browser wanted to go. */
-  const enter = async (
-    who: Who | string,
-    path = '/console',
-  ): Promise<readonly [Browser, Visit]> => {
+  const enter = async (who: string, path = '/console'): Promise<readonly [Browser, Visit]> => {
     const browser = createBrowser()
     const asked = await browser.open(`${url}${path}`, (next) => next.origin === idp.issuer)
     if (!asked.url.startsWith(idp.issuer)) throw new Error(`no sign-in: ${asked.status}`)

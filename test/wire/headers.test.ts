@@ -686,6 +686,7 @@ describe('the watcher of a body', () => {
     const wide = Buffer.from(`a ${TOKEN}`, 'utf16le')
     const rest = Buffer.from(`${TOKEN.slice(10)} is the rest`, 'utf16le')
     expect(watched(200, 'text/plain; charset=utf-16le', rest)).toBe(rest.toString())
+    expect(watched(200, 'text/plain; charset=utf-16le', tail)).toBe(tail.toString())
     for (const status of [200, 206])
       expect(
         watched(status, 'text/plain; charset=utf-16le', wide)?.replaceAll('\0', ''),

@@ -1,5 +1,6 @@
 // The stream of what happens, for browsers (server-sent events, HTML 9.2). It is bounded in streams and in bytes: who reads
 // too slowly is dropped, and whoever signed out, lost the role or is at a deputy that drains sees it end.
+import type { Html } from '../markup.ts'
 import { rowsIn, type Recent, type Serves } from '../../audit/recent.ts'
 import { rowOf } from './now_page.ts'
 import { toldOf, type Effect } from './told.ts'
@@ -34,6 +35,11 @@ type Stream = {
   readonly gone: () => boolean
 }
 
+/** Throws where a part of it is still to come: no row has such a part. */
+const textOf = (html: Html): string => {
+  if (html instanceof Promise) throw new Error('a row waits for something')
+  return html.toString()
+}
 const oneLine = (html: string): string => html.replaceAll(/\s*[\r\n]+\s*/g, ' ').trim()
 
 /** What came after `since`, as messages. */
@@ -47,7 +53,7 @@ const messagesOf = (
   const told = rows.map(toldOf).filter(({ effect }) => effects.includes(effect))
   const shown = told.slice(-MOST_AT_ONCE)
   if (shown.length === 0) return ''
-  const html = shown.map((one) => oneLine(placed(rowOf(one).toString()))).join('')
+  const html = shown.map((one) => oneLine(placed(textOf(rowOf(one))))).join('')
   const skipped = told.length - shown.length
   return `${skipped > 0 ? `event: skipped\ndata: ${skipped}\n\n` : ''}event: rows\ndata: ${html}\n\n`
 }

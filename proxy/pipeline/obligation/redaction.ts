@@ -36,17 +36,20 @@ const readProperties = (name: string, properties: JsonObject): Read => {
   return read
 }
 
+const UNREAD = 'what is said in a WebSocket is not read'
 /** What an answer to this call is; a text: why nothing can be redacted in it. */
 const answerOf = ({
   act,
   part,
   within,
 }: Pick<Obliged, 'act' | 'part' | 'within'>): string | null =>
-  act.kind === 'graphql'
-    ? 'whoever asks by GraphQL names the members of the answer, so that no pointer finds them'
-    : part === null || within.envelope === undefined || batchable(within.envelope.format)
-      ? null
-      : 'the answers to this kind of batch cannot be redacted one by one: send the calls alone'
+  act.operation.websocket != null
+    ? UNREAD
+    : act.kind === 'graphql'
+      ? 'whoever asks by GraphQL names the members of the answer, so that no pointer finds them'
+      : part === null || within.envelope === undefined || batchable(within.envelope.format)
+        ? null
+        : 'the answers to this kind of batch cannot be redacted one by one: send the calls alone'
 const batchable = (format: EnvelopeFormat): boolean =>
   partsOf(format, { requests: [], compositeRequest: [], batchRequests: [] }) !== null
 
@@ -83,6 +86,7 @@ const checkRequest = (
 ): void => {
   if (part !== null || act.kind === 'mcp' || act.kind === 'graphql')
     refuse(name, 'nothing can be taken out of a call inside another one, or of a message')
+  if (act.operation.websocket != null) refuse(name, UNREAD)
   const { query } = route.target
   for (const pointer of pointers)
     if (!/^\/\*(?!\*)/.test(pointer) && query.some((one) => fieldAt(one.name, pointer) !== null))
@@ -220,6 +224,7 @@ const guardOf = (
 /**
  * The call as it leaves, what was taken out of it, and what keeps its answer back.
  * @param judge judges the whole answer; undefined: nobody does
+ * @throws Problem obligation_refused where nothing can be taken out
  */
 export const redacting = (
   request: Request,
@@ -229,7 +234,10 @@ export const redacting = (
   readonly request: Request
   readonly taken: TakenOut | null
   readonly guard: Guard | null
-} => ({
-  ...withoutRedacted(request, redactions),
-  guard: guardOf(request, redactions, judge),
-})
+} => {
+  if (judge !== undefined && request.act.operation.websocket != null) refuse('hooks', UNREAD)
+  return {
+    ...withoutRedacted(request, redactions),
+    guard: guardOf(request, redactions, judge),
+  }
+}

@@ -64,14 +64,14 @@ const inTime = <T>(path: string, work: () => Promise<T>): Promise<T> =>
     if ([...silent].some((other) => dirname(other.path) === dirname(path))) return late()
     let state: 'waits' | 'runs' | 'given up' = 'waits'
     let ticks = 0
-    const timer = setInterval(() => {
+    const tick = (): void => {
       ticks += 1
-      if (ticks < TICKS) return
-      clearInterval(timer)
+      if (ticks < TICKS) return void (timer = setTimeout(tick, DEADLINE_MS / TICKS))
       if (state === 'runs') silent.add(call)
       state = 'given up'
       late()
-    }, DEADLINE_MS / TICKS)
+    }
+    let timer = setTimeout(tick, DEADLINE_MS / TICKS)
     const begin = async (): Promise<void> => {
       if (state === 'given up') return waiting.shift()?.()
       active += 1
@@ -81,7 +81,7 @@ const inTime = <T>(path: string, work: () => Promise<T>): Promise<T> =>
       } catch (error) {
         reject(error instanceof Error ? error : new Error(String(error)))
       } finally {
-        clearInterval(timer)
+        clearTimeout(timer)
         silent.delete(call)
         active -= 1
         waiting.shift()?.()

@@ -163,6 +163,8 @@ export type Operation = {
   readonly scopes: readonly (readonly string[])[]
   /** JSON pointers of the body that policy needs. */
   readonly inspect: readonly string[]
+  /** A body that is a bare list stands for this member, one of `inspect`. Absent or null: such a body is refused there. */
+  readonly list?: string | null
   /** Bodies past `limits.inspected_body` may pass unread. */
   readonly upload: boolean
   /** The one media type of its bodies, which pass unread: no server reads it as a form. Another is 415. */
@@ -1658,6 +1660,8 @@ export type Store = {
       readonly at: number
     }) => Promise<PersonKeyRow | null>
     readonly used: (id: string, at: number) => Promise<void>
+    /** One that opens nothing any more. */
+    readonly drop: (id: string) => Promise<void>
     /** In the order of their ids; '' is before all. */
     readonly page: (after: string, most: number) => Promise<readonly PersonKeyRow[]>
     /** When whoever had this name was erased, ms; null: nobody who is remembered. */

@@ -131,17 +131,21 @@ export const createSwitch = ({ agents, onEvent }: Pick<ActsDeps, 'agents' | 'onE
     )
     for (const each of [...done, ...told]) if (each.status === 'rejected') throw each.reason
   },
+  /** @returns at how many of these places it had been off */
   enable: async (
     operator: Operator,
     id: string,
     places: readonly (string | null)[],
-  ): Promise<void> => {
+  ): Promise<number> => {
     const off = await agents.list()
+    let switched = 0
     for (const place of places) {
       if (!off.some((each) => each.agent === id && each.tenant === place)) continue
       // Nothing of it runs again before that is on record.
       await onEvent('agent.enabled', { ...by(operator), agent: { id }, tenant: place })
       await agents.enable(id, place, 'operator')
+      switched += 1
     }
+    return switched
   },
 })

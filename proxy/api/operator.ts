@@ -96,7 +96,7 @@ export const personNamed = (
       )
     return value
   }
-  if (!validId(id)) throw invalid('user_id: is longer than 256 bytes or has control characters')
+  if (!validId(id)) throw invalid('user_id: is longer than 256 bytes, has control characters, or is `.` or `..`')
   return { id, tenant: part('tenant', naming.tenants), realm: part('realm', naming.realms) }
 }
 

@@ -10,7 +10,7 @@ import { invalid, readBody, readQuery, short, whole, type Rest } from './rest.ts
 type Whose =
   | { readonly name: string; readonly person: Person }
   | { readonly name: string; readonly erasedAt: number }
-  | { readonly name: string; readonly tried: number }
+  | { readonly name: string; readonly tried: number; readonly unopened: number }
 
 export type PeopleApiDeps = Naming & {
   readonly people: {
@@ -20,6 +20,8 @@ export type PeopleApiDeps = Naming & {
     readonly of: (person: Person) => Promise<Readonly<Record<string, PersonalRows>>>
     /** All that lines of the evidence may name them by. */
     readonly names: (person: Person) => Promise<readonly string[]>
+    /** Drops a key of theirs that does not open, under which nothing could be recorded. */
+    readonly unlock: (person: Person) => Promise<void>
     readonly erase: (person: Person) => Promise<void>
     readonly all: (
       tenant: string,
@@ -113,6 +115,7 @@ export const addPeopleRoutes = (
     await gate.mustServe(operator, person.tenant)
     const kept = await people.of(person)
     const known = isKnown(kept)
+    await people.unlock(person)
     const { ended, erased, left } = await end(operator, person)
     const evidence = people.unlinks ? 'unlinkable' : 'names_stay'
     // Before the last rows go: what was cut off in between is done again by whoever asks again.
@@ -154,7 +157,7 @@ export const addPeopleRoutes = (
           name: one.name,
           ...('person' in one ? shapeOf(one.person) : {}),
           ...('erasedAt' in one ? { erased_at: new Date(one.erasedAt).toISOString() } : {}),
-          ...('tried' in one ? { tried: one.tried } : {}),
+          ...('tried' in one ? { tried: one.tried, unopened: one.unopened } : {}),
         })),
       })
     })

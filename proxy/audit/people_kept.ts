@@ -1,7 +1,7 @@
 // What is kept of people, given and taken away: the store's rows, and how the evidence names them.
 import { nameOf, OWN, type Names } from './names.ts'
 import type { Config } from '../config/schema.ts'
-import type { Clock, Person, Store } from '../model.ts'
+import type { Clock, Person, PersonKeyRow, Store } from '../model.ts'
 import { messageOf, Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
 
@@ -10,8 +10,8 @@ const PAGE = 500
 export type Whose =
   | { readonly name: string; readonly person: Person }
   | { readonly name: string; readonly erasedAt: number }
-  /** Nobody of those who are known has it. */
-  | { readonly name: string; readonly tried: number }
+  /** Nobody of those who are known has it, unless it is one of those whose keys the ring does not open. */
+  | { readonly name: string; readonly tried: number; readonly unopened: number }
 
 type Deps = {
   readonly config: Config
@@ -35,27 +35,34 @@ export const createPeopleKept = ({ config, store, sealer, names, clock, sessionM
       throw new Problem('vault_unavailable', messageOf(cause), { cause })
     }
   }
+  /** null: the ring does not open it. */
+  const opened = (row: PersonKeyRow): Promise<string | null> =>
+    nameOf(sealer, row).then(
+      ({ id }) => id,
+      () => null,
+    )
   /** The name under the person's own key; null: they have none, or the ring does not open it. */
   const own = async (person: Person): Promise<string | null> => {
     const row = await store.personKeys.find(person)
-    return row === null ? null : (await nameOf(sealer, row)).id
+    return row === null ? null : opened(row)
   }
   const underRing = (id: string): readonly string[] =>
     sealer.hmacs('user', id).map((hash) => `hmac:${hash}`)
 
-  /** Everybody with a key of their own, as the evidence names them. */
-  const keyed = async function* (): AsyncGenerator<{ readonly name: string; person: Person }> {
+  /** Everybody with a key of their own, as the evidence names them; `name` null: the ring does not open it. */
+  const keyed = async function* (): AsyncGenerator<{ name: string | null; person: Person }> {
     for (let after = ''; ;) {
       const rows = await store.personKeys.page(after, PAGE)
-      for (const row of rows) yield { name: (await nameOf(sealer, row)).id, person: row.person }
+      for (const row of rows) yield { name: await opened(row), person: row.person }
       const last = rows.at(-1)
       if (last === undefined) return
       after = last.id
     }
   }
-  /** Everybody who is known, with all their names. */
+  /** Everybody who is known, with all their names. @param shut is told of each whose key the ring does not open */
   const everybody = async function* (
     ids: readonly string[],
+    shut: () => void,
   ): AsyncGenerator<{ readonly name: string; person: Person }> {
     const wanted = (id: string): boolean => ids.length === 0 || ids.includes(id)
     const seen = new Set<string>()
@@ -65,10 +72,11 @@ export const createPeopleKept = ({ config, store, sealer, names, clock, sessionM
       seen.add(key)
       for (const name of underRing(person.id)) yield { name, person }
     }
-    for await (const one of keyed())
-      if (wanted(one.person.id)) {
-        yield one
-        yield* once(one.person)
+    for await (const { name, person } of keyed())
+      if (wanted(person.id)) {
+        if (name === null) shut()
+        else yield { name, person }
+        yield* once(person)
       }
     for (const { tenant, realm, user } of await store.credentials.list({}))
       if (wanted(user)) yield* once({ tenant, realm, id: user })
@@ -84,10 +92,18 @@ export const createPeopleKept = ({ config, store, sealer, names, clock, sessionM
         const name = await own(person)
         return [...(name === null ? [] : [name]), ...underRing(person.id), person.id]
       }),
+    /**
+     * A key that the ring does not open links nobody, and nothing could be recorded of its person: before they are erased
+     * it goes, and what ends is recorded under a new one.
+     */
+    unlock: (person: Person): Promise<void> =>
+      guarded(async () => {
+        const row = await store.personKeys.find(person)
+        if (row !== null && (await opened(row)) === null) await store.personKeys.drop(row.id)
+      }),
     erase: (person: Person): Promise<void> =>
       guarded(async () => {
-        // A key that does not open any more links nobody either.
-        const name = await own(person).catch(() => null)
+        const name = await own(person)
         const at = clock.now()
         await store.erase(person, { ...asked, name, at, sessionsUntil: at + sessionMs })
       }),
@@ -100,7 +116,8 @@ export const createPeopleKept = ({ config, store, sealer, names, clock, sessionM
         const found: Whose[] = []
         const left = new Set(wanted)
         const tried = new Set<string>(ids)
-        for await (const one of everybody(ids)) {
+        let unopened = 0
+        for await (const one of everybody(ids, () => void (unopened += 1))) {
           tried.add(one.person.id)
           if (wanted.length > 0 && !left.has(one.name)) continue
           // One name under the ring's key may be that of several people of one id.
@@ -111,7 +128,7 @@ export const createPeopleKept = ({ config, store, sealer, names, clock, sessionM
         for (const name of wanted) {
           if (found.some((one) => one.name === name)) continue
           const erasedAt = await store.personKeys.erasedAt(name)
-          found.push(erasedAt === null ? { name, tried: tried.size } : { name, erasedAt })
+          found.push(erasedAt === null ? { name, tried: tried.size, unopened } : { name, erasedAt })
         }
         return found
       }),

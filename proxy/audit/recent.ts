@@ -38,6 +38,7 @@ export type Serves = (tenant: string) => boolean
 export type Recent = ReturnType<typeof createRecent>
 
 type Kept = Line & { readonly n: number; read: Recorded | null }
+const GONE: Kept = { n: 0, at: 0, event: '', fields: '', read: null }
 type Counts = {
   readonly effects: Map<string, number>
   readonly reasons: Map<string, number>
@@ -106,12 +107,17 @@ const createMinutes = () => {
   }
 }
 
+const told =
+  (serves: Serves | null) =>
+  ({ tenants }: Recorded): boolean =>
+    serves === null || (tenants.length > 0 && tenants.every(serves))
+
 export const createRecent = () => {
   const kept: Kept[] = []
   let [first, length, n] = [0, 0, 0]
   let on = false
-  /** Whose the calls are that are kept. */
-  const whose = new Map<string, string>()
+  /** The decisions that are kept, by exchange, and whose the calls are; null: nobody's. */
+  const decisions = new Map<string, { readonly one: Kept; readonly tenant: string | null }>()
   const hearers = new Set<() => void>()
   const minutes = createMinutes()
 
@@ -120,12 +126,12 @@ export const createRecent = () => {
     if (found === '') return null
     return found.includes('\\') ? (tenantsIn(fieldsOf(fields))[0] ?? null) : found
   }
-  const countDecision = (line: Line): void => {
+  const countDecision = (line: Kept): void => {
     const { at, fields } = line
     const tenant = tenantOf(line)
     const effect = after(fields, '"decision":{"effect":"')
     minutes.effect(at, tenant, effect)
-    if (tenant !== null) whose.set(after(fields, '"exchange":"'), tenant)
+    decisions.set(after(fields, '"exchange":"'), { one: line, tenant })
     if (effect !== 'allow') minutes.reason(at, tenant, after(fields, ',"reasons":["') || effect)
   }
   const countRefused = (line: Line): void => {
@@ -144,9 +150,10 @@ export const createRecent = () => {
   const countOutcome = ({ at, fields }: Line): void => {
     const result = after(fields, '"result":"')
     if (result === 'ok' || result === 'interrupted' || result === 'unknown') return
-    minutes.reason(at, whose.get(after(fields, '"exchange":"')) ?? null, result)
+    const tenant = decisions.get(after(fields, '"exchange":"'))?.tenant ?? null
+    minutes.reason(at, tenant, result)
   }
-  const count = (line: Line): void => {
+  const count = (line: Kept): void => {
     if (line.event === 'decision') countDecision(line)
     else if (line.event === 'refused') countRefused(line)
     else if (line.event === 'outcome') countOutcome(line)
@@ -154,10 +161,13 @@ export const createRecent = () => {
   const tooMany = (): boolean =>
     kept.length - first > MOST_RECORDS || (length > MOST_LENGTH && first < kept.length)
   const drop = (): void => {
-    const old = kept[first++]
+    const old = kept[first]
     if (old === undefined) return
+    // Its place is cut off later; what it held goes now.
+    kept[first++] = GONE
     length -= old.fields.length
-    if (old.event === 'decision') whose.delete(after(old.fields, '"exchange":"'))
+    const exchange = old.event === 'decision' ? after(old.fields, '"exchange":"') : ''
+    if (decisions.get(exchange)?.one === old) decisions.delete(exchange)
     // Cut now and then, not at each record.
     if (first <= MOST_RECORDS) return
     kept.splice(0, first)
@@ -170,13 +180,13 @@ export const createRecent = () => {
     const fields = fieldsOf(one.fields)
     const exchange = textAt(fields, 'exchange')
     const named = tenantsIn(fields)
-    const known = whose.get(exchange)
-    const tenants = named.length === 0 && known !== undefined ? [known] : named
+    const known = decisions.get(exchange)?.tenant ?? null
+    const tenants = named.length === 0 && known !== null ? [known] : named
     const { n, at, event } = one
-    const told = { n, at, event, exchange, fields, tenants }
+    const record = { n, at, event, exchange, fields, tenants }
     // Its decision may come later.
-    if (tenants.length > 0 || exchange === '') one.read = told
-    return told
+    if (tenants.length > 0 || exchange === '') one.read = record
+    return record
   }
 
   return {
@@ -188,9 +198,10 @@ export const createRecent = () => {
     written: (lines: readonly Line[]): void => {
       if (!on) return
       for (const line of lines) {
-        kept.push({ ...line, n: ++n, read: null })
+        const one = { ...line, n: ++n, read: null }
+        kept.push(one)
         length += line.fields.length
-        count(line)
+        count(one)
       }
       while (tooMany()) drop()
       for (const hear of hearers) hear()
@@ -198,10 +209,13 @@ export const createRecent = () => {
     /** What was recorded after the record `since`, the oldest first. @param serves null: all tenants */
     after: (since: number, serves: Serves | null): readonly Recorded[] => {
       const from = Math.max(first, kept.length - (n - since))
-      return kept
-        .slice(from)
-        .map(read)
-        .filter(({ tenants }) => serves === null || (tenants.length > 0 && tenants.every(serves)))
+      return kept.slice(from).map(read).filter(told(serves))
+    },
+    /** The decision of a call, as long as it is kept; null: not, or of a tenant that is not served. */
+    decision: (exchange: string, serves: Serves | null): Recorded | null => {
+      const found = decisions.get(exchange)
+      const one = found === undefined ? null : read(found.one)
+      return one !== null && told(serves)(one) ? one : null
     },
     /** The number of the newest record. */
     newest: (): number => n,

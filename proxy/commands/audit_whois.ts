@@ -7,12 +7,16 @@ import { messageOf } from '../problem.ts'
 import { reachLocal } from './local.ts'
 import { member, overSocket, textOf } from './operate.ts'
 
-/** Where a name leads: `person` null where to nobody; then `erasedAt` (ISO 8601) or how many people were `tried`. */
+/**
+ * Where a name leads: `person` null where to nobody; then `erasedAt` (ISO 8601), or how many people were `tried`, and of how
+ * many the key did not open.
+ */
 export type Led = {
   readonly name: string
   readonly person: { readonly id: string; readonly tenant: string; readonly realm: string } | null
   readonly erasedAt: string | null
   readonly tried: number
+  readonly unopened: number
 }
 const ledOf = (item: unknown): Led => ({
   name: textOf(item, 'name'),
@@ -26,6 +30,7 @@ const ledOf = (item: unknown): Led => ({
         },
   erasedAt: member(item, 'erased_at') === undefined ? null : textOf(item, 'erased_at'),
   tried: Number(member(item, 'tried') ?? 0),
+  unopened: Number(member(item, 'unopened') ?? 0),
 })
 
 /**
@@ -83,7 +88,7 @@ export const auditWhois = async ({ loaded, hashes, users, ...io }: Options): Pro
   }
   try {
     let lost = 0
-    for (const { name, person, erasedAt, tried } of await whoseNames(
+    for (const { name, person, erasedAt, tried, unopened } of await whoseNames(
       loaded,
       [...new Set(hashes)],
       users,
@@ -96,7 +101,7 @@ export const auditWhois = async ({ loaded, hashes, users, ...io }: Options): Pro
       lost += 1
       complain(
         erasedAt === null
-          ? `${name} is none of the ${tried} people tried`
+          ? `${name} is none of the ${tried} people tried${unopened === 0 ? '' : `, unless it is one of ${unopened} whose key the ring does not open`}`
           : `${name} was erased at ${erasedAt}: no key is left that tells who it was`,
       )
     }

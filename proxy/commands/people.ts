@@ -1,5 +1,6 @@
 // `deputy people export` and `deputy tenants export | erase`: all that is kept, as one JSON document; and a whole tenant forgotten.
 import { chainsOf } from '../audit/chains.ts'
+import { OWN } from '../audit/names.ts'
 import { rowsOf, sayersOf, textAt, type Counts, type Filter, type Row } from '../audit/query.ts'
 import { visible } from '../observe/log.ts'
 import { carried, line, member, results, textOf, type Ask, type Operate } from './operate.ts'
@@ -90,7 +91,14 @@ export const peopleExport = (options: Operate & Person & Evidence): Promise<numb
     const filter = { names: known, said: true, tenant: place, realm: of }
     const counts = await printEvidence(print, files, filter)
     told(options, counts)
-    if (anything(member(body, 'kept')) || counts.found > 0) return 0
+    const kept = member(body, 'kept')
+    if (member(kept, 'person_keys') !== undefined && !known.some((name) => name.startsWith(OWN))) {
+      options.complain(
+        'the ring does not open the key under which the evidence names this person: lines under that name are not in here',
+      )
+      return 1
+    }
+    if (anything(kept) || counts.found > 0) return 0
     options.complain('nothing is kept of this person: check the id, --realm and --tenant')
     return 1
   })

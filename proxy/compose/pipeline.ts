@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
-import type { Seen, Snapshot } from '../pipeline/exchange.ts'
+import type { Seen, Snapshot, Traces } from '../pipeline/exchange.ts'
 import { realmOf } from '../config/applications.ts'
 import type { Connection, Log, PolicyEngine, Route, Via } from '../model.ts'
 import { clientCertificate } from '../net/client_certificate.ts'
@@ -196,13 +196,15 @@ const planningOf =
 
 const rehearsingOf =
   (stations: PepDeps, obligations: Pick<Obligations, 'able'>, { store }: Pick<Core, 'store'>) =>
-  (via: Via, free: () => void): ReturnType<typeof createPep> =>
-    createPep({
+  (via: Via, free: () => void): ReturnType<typeof createPep> => {
+    let isFree = false
+    return createPep({
       ...stations,
       via,
       planned: ({ decision }) => {
         if (decision.effect !== 'allow') return false
         obligations.able(decision)
+        isFree = true
         free()
         return true
       },
@@ -211,7 +213,27 @@ const rehearsingOf =
       observe: (seen) => {
         if (seen.code !== null) stations.observe(seen)
       },
+      // Its span is made when it leaves: each call has one.
+      ...(stations.traces === undefined
+        ? {}
+        : { traces: unlessFree(stations.traces, () => isFree) }),
     })
+  }
+
+const unlessFree = ({ begin, spanOf }: Traces, isFree: () => boolean): Traces => ({
+  spanOf,
+  begin: (traceparent) => {
+    const timeline = begin(traceparent)
+    return (
+      timeline && {
+        at: timeline.at,
+        end: (ended) => {
+          if (!isFree()) timeline.end(ended)
+        },
+      }
+    )
+  },
+})
 
 /** The policy in force, with `policy.shadow` beside it for calls that would leave. */
 const besideShadow = (

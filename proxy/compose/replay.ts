@@ -146,7 +146,11 @@ const revealed = async (
   if (sealer !== undefined)
     for (let after: string | null = ''; after !== null;) {
       const rows = await store.personKeys.page(after, PAGE)
-      for (const row of rows) people.set((await nameOf(sealer, row)).id, row.person)
+      for (const row of rows) {
+        // Whose key the ring does not open is nobody whose name is known, which is told where it may matter.
+        const name = await nameOf(sealer, row).catch(() => null)
+        if (name !== null) people.set(name.id, row.person)
+      }
       after = rows.at(-1)?.id ?? null
     }
   const keyed = new Set([...people.values()].map((person) => JSON.stringify(person)))

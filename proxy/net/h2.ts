@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { Problem } from '../problem.ts'
 import { carry, outerOf } from './carried.ts'
+import { proxyStatus } from './fault.ts'
 
 export type H2Options = {
   /** Takes what streams become. */
@@ -42,6 +43,10 @@ const OF_ONE_HOP: ReadonlySet<string> = new Set([
   'transfer-encoding',
   'upgrade',
 ])
+/** Node writes none of these in an answer either, and says so by an exception. */
+const UNSENT: ReadonlySet<string> = new Set([...OF_ONE_HOP, 'http2-settings', 'te'])
+/** Bytes of an answer's headers, as net/dial takes them from a provider, and what deputy adds. */
+const MOST_ANSWERED = 131_072
 
 /** A connection in memory: our end, and the one that the server takes for a socket. */
 const connected = (by: Socket) => {
@@ -130,31 +135,41 @@ export const asked = (raw: readonly string[], ended: boolean): Asked => {
 }
 
 /** An answer's fields as HTTP/2 has them; several of one name stay several. */
-const answered = ({ rawHeaders, statusCode = 502 }: IncomingMessage) => {
-  const headers: Record<string, string | string[] | number> = { ':status': statusCode }
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] ?? '').toLowerCase()
-    const value = rawHeaders[i + 1] ?? ''
-    const before = headers[name]
-    if (OF_ONE_HOP.has(name)) continue
-    headers[name] = before === undefined ? value : [before, value].flat().map(String)
+const fieldsOf = (raw: readonly string[]) => {
+  const fields: Record<string, string | string[]> = Object.create(null) as Record<string, string>
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] ?? '').toLowerCase()
+    const value = raw[i + 1] ?? ''
+    const before = fields[name]
+    if (UNSENT.has(name)) continue
+    fields[name] = before === undefined ? value : [before, value].flat()
   }
-  return headers
+  return fields
 }
 
-/** Carries one answer back. */
+/**
+ * Carries one answer back.
+ * @throws Problem upstream_unreachable for a status that Node cannot say in HTTP/2
+ */
 const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void => {
   if (stream.destroyed || stream.headersSent) return void res.destroy()
-  const bodyless = res.statusCode === 204 || res.statusCode === 304
+  const { statusCode = 502 } = res
+  if (statusCode > 599) {
+    res.destroy()
+    throw new Problem('upstream_unreachable', `HTTP/2 cannot say the provider’s ${statusCode}`, {
+      headers: proxyStatus('upstream_unreachable', 'http_protocol_error'),
+    })
+  }
   const fail = (): void => stream.close(h2.internal)
   res.on('error', fail).on('aborted', fail)
-  if (bodyless) {
-    stream.respond(answered(res), { endStream: true })
+  const answered = { ...fieldsOf(res.rawHeaders), ':status': statusCode }
+  if (statusCode === 204 || statusCode === 304) {
+    stream.respond(answered, { endStream: true })
     res.resume()
     return
   }
-  stream.respond(answered(res), { waitForTrailers: true })
-  stream.on('wantTrailers', () => stream.sendTrailers({ ...res.trailers }))
+  stream.respond(answered, { waitForTrailers: true })
+  stream.on('wantTrailers', () => stream.sendTrailers(fieldsOf(res.rawTrailers)))
   res.pipe(stream)
 }
 type Reset = { readonly internal: number; readonly enhance: number }
@@ -175,6 +190,15 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
     stream.respond({ ':status': status, ...headers })
     stream.end(body)
   }
+  /** Nothing that either side said is thrown past here: it would end the process. */
+  const heard = (stream: ServerHttp2Stream, hear: () => void): void => {
+    try {
+      hear()
+    } catch (error) {
+      if (error instanceof Problem && !stream.headersSent) refuse(stream, error)
+      else stream.close(codes.internal)
+    }
+  }
   const carried = (stream: ServerHttp2Stream, raw: readonly string[], ended: boolean): void => {
     const { method, path, headers } = asked(raw, ended)
     const socket = stream.session == null ? undefined : sessions.get(stream.session)
@@ -185,10 +209,11 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
       path,
       headers: [...headers],
       setHost: false,
+      maxHeaderSize: MOST_ANSWERED,
       createConnection: () => ours,
     })
     let left = false
-    sent.on('response', (res) => back(stream, res, codes))
+    sent.on('response', (res) => heard(stream, () => back(stream, res, codes)))
     sent.on('error', () => {
       if (!left && !stream.destroyed) stream.close(codes.internal)
     })
@@ -211,6 +236,8 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
   const front: Http2Server = createServer({
     maxHeaderListPairs: MOST_FIELDS,
     ...RESETS,
+    strictSingleValueFields: false,
+    maxSendHeaderBlockLength: MOST_ANSWERED,
     settings: {
       maxConcurrentStreams: MOST_STREAMS,
       maxHeaderListSize: maxHeaderBytes,
@@ -229,12 +256,7 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
   })
   front.on('stream', (stream: ServerHttp2Stream, _headers, flags, raw: readonly string[]) => {
     stream.on('error', () => undefined)
-    try {
-      carried(stream, raw, (flags & END_STREAM) !== 0)
-    } catch (error) {
-      if (error instanceof Problem && !stream.headersSent) refuse(stream, error)
-      else stream.close(codes.internal)
-    }
+    heard(stream, () => carried(stream, raw, (flags & END_STREAM) !== 0))
   })
   return {
     enter: (socket) => {

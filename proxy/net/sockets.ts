@@ -182,6 +182,10 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
       res.shouldKeepAlive = false
       res.assignSocket(stream as Socket)
       res.once('finish', () => linger(stream.resume(), () => 0))
+      // Whoever leaves before the answer has no use for it, and Node does not look any more.
+      stream.once('end', () => {
+        if (!res.headersSent) stream.destroy()
+      })
       arrived(req, res)
     })
   server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))

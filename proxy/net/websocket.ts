@@ -12,9 +12,16 @@ const KEY = /^[A-Za-z0-9+/]{21}[AQgw]==$/
 const PROTOCOL = 'sec-websocket-protocol'
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
-/** Does a request ask to become a WebSocket? What asks for another protocol is a request as any other. */
-export const asksForWebSocket = ({ method, httpVersion, headers }: IncomingMessage): boolean =>
-  method === 'GET' && httpVersion === '1.1' && /^websocket$/i.test(headers.upgrade ?? '')
+/**
+ * Does a request ask to become a WebSocket? What asks for another protocol is a request as any other; so is one whose
+ * `Connection` does not say it (RFC 9110 7.8): Node would go on reading requests where frames are.
+ */
+export const asksForWebSocket = (req: IncomingMessage): boolean =>
+  req.method === 'GET' &&
+  req.httpVersion === '1.1' &&
+  'upgrade' in req &&
+  req.upgrade === true &&
+  /^websocket$/i.test(req.headers.upgrade ?? '')
 
 /** What the provider answers to this key (RFC 6455 4.2.2). */
 const acceptOf = (key: string): string =>

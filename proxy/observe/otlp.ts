@@ -28,6 +28,12 @@ const MOST = 65_536
 /** These say that the request itself is wrong; all else may be mended by whoever runs the collector. */
 const WRONG = new Set([400, 413, 422])
 
+/** Letters of a collector's own words that go on to the log. */
+const MOST_SAID = 512
+/** Why it did not take a part of a request, as it says. */
+export const saidIn = (partial: { readonly errorMessage?: string } | undefined): string =>
+  (partial?.errorMessage ?? 'no reason given').slice(0, MOST_SAID)
+
 const signalUrl = (base: string, signal: string): string =>
   `${base.replace(/\/+$/, '')}/v1/${signal}`
 

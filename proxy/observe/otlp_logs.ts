@@ -3,7 +3,7 @@ import { ProtobufLogsSerializer } from '@opentelemetry/otlp-transformer'
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import type { LogRecord } from '../audit/log_record.ts'
 import type { Send } from '../audit/export.ts'
-import { createOtlp, type OtlpTarget } from './otlp.ts'
+import { createOtlp, saidIn, type OtlpTarget } from './otlp.ts'
 
 type Records = Parameters<typeof ProtobufLogsSerializer.serializeRequest>[0]
 type Record_ = Records[number]
@@ -47,7 +47,7 @@ export const createLogsSend = (target: OtlpTarget, version: string): Send => {
       const { partialSuccess } = ProtobufLogsSerializer.deserializeResponse(answer.body)
       const rejected = partialSuccess?.rejectedLogRecords ?? 0
       if (!(rejected > 0)) return { kind: 'taken' }
-      const why = partialSuccess?.errorMessage ?? 'no reason given'
+      const why = saidIn(partialSuccess)
       return { kind: 'partly', rejected: Math.min(rejected, records.length), why }
     } catch {
       // A page of whatever stands there says 200 too: nobody who speaks OTLP answers so.

@@ -14,7 +14,7 @@ import {
 } from '@opentelemetry/sdk-trace'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Clock, Log } from '../model.ts'
-import { createOtlp, type OtlpTarget } from './otlp.ts'
+import { createOtlp, saidIn, type OtlpTarget } from './otlp.ts'
 import type { Attributes, Ended, Header, Timeline } from './timeline.ts'
 
 export type Tracing = {
@@ -112,7 +112,7 @@ const partial = (answer: Uint8Array): { readonly rejected: number; readonly why:
   try {
     const { partialSuccess } = ProtobufTraceSerializer.deserializeResponse(answer)
     const rejected = partialSuccess?.rejectedSpans ?? 0
-    return { rejected, why: partialSuccess?.errorMessage ?? 'no reason given' }
+    return { rejected, why: saidIn(partialSuccess) }
   } catch {
     // A page of whatever stands there says 200 too.
     return { rejected: Infinity, why: 'the answer is not OTLP' }

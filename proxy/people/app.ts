@@ -325,6 +325,12 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   app.use(
     bodyLimit({ maxSize: FORM_BYTES, onError: (c) => show(c, pages.refusedFormPage(null), 413) }),
   )
+  app.use(async (c, next) => {
+    // No form of ours is one of parts, and whatever is wrong within would be thrown.
+    if (/^\s*multipart\//i.test(c.req.header('content-type') ?? ''))
+      return show(c, pages.refusedFormPage(null), 415)
+    return next()
+  })
 
   app.get('/', (c) => show(c, pages.indexPage()))
   app.get('/style.css', (c) => {

@@ -57,6 +57,8 @@ type Node = {
   path: Node | null
   /** `search(q='{q}')`: its signature → what stands there. */
   functions: Map<string, Node> | null
+  /** Stands a function here, with arguments or without (`delta()`)? */
+  hasCalls: boolean
 }
 const node = (): Node => ({
   literal: null,
@@ -69,6 +71,7 @@ const node = (): Node => ({
   slashes: null,
   path: null,
   functions: null,
+  hasCalls: false,
 })
 
 /** Nothing in the catalogue fits: the starter policy refuses it, and facts must be as fresh as for `admin`. */
@@ -123,6 +126,8 @@ const FIELD = /^(?!(?=\D*\d)(?:[^\W_]{15}|[^\W_]{18})$)[A-Za-z]\w*$/
 const leadsOn = (path: string, segments: readonly string[]): boolean =>
   path.includes('/{field}/') && !FIELD.test(segments[path.split('/').indexOf('{field}') - 1] ?? '')
 const VERB = /^\{[^}]+\}:(.*)$/
+/** A call of a function, in whatever form OData has for it. */
+const CALLED = /^[A-Za-z][\w.]*\(.*\)$/s
 
 const build = (rows: readonly OperationRow[]): Node => {
   const root = node()
@@ -131,6 +136,7 @@ const build = (rows: readonly OperationRow[]): Node => {
     let at = root
     parts.forEach((part, i) => {
       const last = i === parts.length - 1
+      at.hasCalls ||= CALLED.test(part)
       const verb = VERB.exec(part)?.[1]
       if (part.endsWith('+}')) {
         if (last) {
@@ -203,7 +209,9 @@ const find = (at: Node, segments: readonly string[], i: number, method: string):
     const called = signature === null ? undefined : at.functions?.get(signature)
     const byCall = called === undefined ? null : find(called, segments, i + 1, method)
     if (byCall !== null) return byCall
-    const one = parameter(at, segment, i === segments.length - 1)
+    // Where functions stand, a call of another is no name either: its letters in another case, or its arguments otherwise.
+    const isCall = at.hasCalls && CALLED.test(segment)
+    const one = isCall ? null : parameter(at, segment, i === segments.length - 1)
     const byOne = one === null ? null : find(one, segments, i + 1, method)
     if (byOne !== null) return byOne
   }

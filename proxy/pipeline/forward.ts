@@ -75,6 +75,10 @@ const valuesOf = (raw: readonly (string | Buffer)[], name: string): readonly str
   return values
 }
 
+/** Of a header that is said once (RFC 9110 5.3): several lines say nothing that can be read. null: it is not there. */
+const single = (raw: readonly (string | Buffer)[], name: string): string | null =>
+  valuesOf(raw, name).join(', ') || null
+
 const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
   'upstream_prohibited',
   'upstream_unreachable',
@@ -267,6 +271,10 @@ export const createForward = (deps: {
     const { body, route, pointers, signed, guard, sifted, again, later } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
     let over = false
+    /** While its answer waits: `lost` is how its connection ended meanwhile, which matters only to an answer that is passed on. */
+    let held: { lost: Error | null } | null = null
+    /** What undici still tells is nobody's. */
+    const past = (): boolean => call.done || over
     let peek: (Peek & { readonly pass: () => void }) | null = null
     const retry = (
       started: Dispatcher.DispatchController,
@@ -306,8 +314,11 @@ export const createForward = (deps: {
     ): void => {
       started.pause()
       call.seen = Infinity
+      const mine: { lost: Error | null } = (held = { lost: null })
       const passed = (): void => {
+        held = null
         call.seen = tick
+        if (mine.lost !== null) return failed(mine.lost)
         pass()
         started.resume()
       }
@@ -323,6 +334,8 @@ export const createForward = (deps: {
         })
         .catch((error: unknown) => stop(call, toProblem(error)))
     }
+    const failed = (error: Error): void =>
+      stop(call, error instanceof Problem ? error : fault(error, call.sent))
     const flow = (started: Dispatcher.DispatchController | null, chunk: Buffer): void => {
       if (answers.data(call, chunk) || started === null) return
       started.pause()
@@ -374,11 +387,11 @@ export const createForward = (deps: {
           if (call.done) started.abort(new Error('the call has ended'))
         },
         onRequestUpgrade(_started, code, answered, socket) {
-          if (call.done || over) socket.destroy()
+          if (past()) socket.destroy()
           else upgraded(call, code, answered, socket)
         },
         onResponseStart(started, code) {
-          if (call.done || over) return
+          if (past()) return
           if (code === 101) return stop(call, fault(new Error('bad upgrade'), call.sent))
           // Interim answers are of one hop (RFC 9110 15.2).
           if (code < 200) return
@@ -407,7 +420,7 @@ export const createForward = (deps: {
           const limited =
             later === null || !replayable
               ? null
-              : limitedFor(code, (name) => valuesOf(raw, name)[0] ?? null, clock.now(), DAY_MS)
+              : limitedFor(code, (name) => single(raw, name), clock.now(), DAY_MS)
           if (limited !== null && later !== null) {
             call.status = code
             return wait(started, later(limited), pass)
@@ -421,7 +434,7 @@ export const createForward = (deps: {
           else peek = { ...looking, pass }
         },
         onResponseData(started, chunk) {
-          if (call.done || over) return
+          if (past()) return
           call.seen = tick
           if (peek === null) return flow(started, chunk)
           const looked = peek.chunk(chunk)
@@ -430,14 +443,15 @@ export const createForward = (deps: {
             retry(started, injected, 'body', () => release(started))
         },
         onResponseEnd(ended) {
-          if (!call.done && !over && peek !== null) release(null)
+          if (past()) return
+          if (peek !== null) release(null)
           const trailers = (ended.rawTrailers ?? []) as readonly (string | Buffer)[]
-          if (!call.done && !over) answers.end(call, trailers)
+          answers.end(call, trailers)
         },
         onResponseError(_started, error) {
-          if (call.done || over) return
-          if (error instanceof Problem) return stop(call, error)
-          stop(call, fault(error, call.sent))
+          if (past()) return
+          if (held === null) failed(error)
+          else held.lost = error
         },
       },
     }

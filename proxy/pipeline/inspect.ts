@@ -62,9 +62,10 @@ const LATE = `the body was not whole after ${WHOLE_MS / 1_000} s, and must be re
 /** Reads up to `cap` bytes. null: the body is longer; what was read is put back, so that it can stream. */
 export const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
   new Promise((resolve, reject) => {
-    // It came with its head, as most do: nobody needs to wait for events.
-    if (req.complete && !req.destroyed && req.readableLength > 0 && req.readableLength <= cap)
-      return resolve(req.read() as Buffer)
+    // It came with its head, as most do: nobody needs to wait for events. Without the length, a stream that flows gives
+    // its first chunk alone.
+    const here = req.complete && !req.destroyed ? req.readableLength : 0
+    if (here > 0 && here <= cap) return resolve(req.read(here) as Buffer)
     const chunks: Buffer[] = []
     let size = 0
     // Whoever lets a body drip holds what was read of it in memory.
@@ -216,6 +217,7 @@ const read = async (
   const rules: BodyRules = {
     credentials: provider.strip.body,
     inspect: operation.inspect,
+    list: operation.list,
     upload: operation.upload,
     names: provider.names ?? EXACT,
   }

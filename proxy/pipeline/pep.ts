@@ -373,9 +373,12 @@ export const createPep = (deps: PepDeps) => {
       ? null
       : async (said) => {
           const ms = said === 'unsaid' ? UNSAID_MS * 2 ** call.limited : Math.max(said, LEAST_MS)
-          const waited = await backOff(ms)
-          if (waited) call.limited++
-          return waited
+          const until = clock.mono() + ms
+          // A reload wakes all that waits, and none of these may go to the provider before its time.
+          for (let left = ms; left > 0; left = until - clock.mono())
+            if (!(await backOff(left))) return false
+          call.limited++
+          return true
         }
 
   /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */

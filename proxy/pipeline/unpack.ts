@@ -79,6 +79,7 @@ const bodyOf = (
   const rules: BodyRules = {
     credentials: provider.strip.body,
     inspect: operation.inspect,
+    list: operation.list,
     upload: operation.upload,
     names: provider.names ?? EXACT,
   }

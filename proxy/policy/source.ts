@@ -23,7 +23,7 @@ import { makeOf, parseTables } from './make.ts'
 import type { Made, TableFile, ToMake } from './make.ts'
 import type { Catalogue } from './reach.ts'
 import type { Table } from './tables.ts'
-import { makeAside } from './threads.ts'
+import { makeAside, Unfinished } from './threads.ts'
 import { createService } from './service.ts'
 import type { Service, ServiceState } from './service.ts'
 import type { Verification } from './signature.ts'
@@ -94,6 +94,8 @@ export type PolicySourceOptions = {
   readonly poll?: number
   /** How a policy is made one that answers; absent: as one that serves. */
   readonly activate?: typeof activate
+  /** How tables of many rows are checked; absent: in a thread. */
+  readonly makeAside?: typeof makeAside
 }
 
 // Not inotify: it misses changes on some volumes, its watches run out on a busy node, and every
@@ -165,12 +167,14 @@ const rowsIn = (table: Json | undefined): number =>
         0,
       )
     : 0
+/** ms after which tables are looked at again whose check did not come to its end: nothing may be wrong with them. */
+const AGAIN = 300_000
 /** What a policy is made of. @throws Error that lists everything that is wrong with the tables */
-const makeBeside = async (of: ToMake): Promise<Made> => {
+const makeBeside = async (of: ToMake, unwanted: AbortSignal, aside = makeAside): Promise<Made> => {
   const { deputy_data: bundled } = of.bundle.data
   const bytes = of.files.reduce((sum, file) => sum + file.bytes.length, 0)
   const much = bytes > MUCH.bytes || (isObject(bundled) && rowsIn(bundled['grants']) > MUCH.rows)
-  return much ? makeAside(of, CHECKING) : makeOf(of)
+  return much ? aside(of, CHECKING, unwanted) : makeOf(of)
 }
 
 /** Changes whenever a file does, also where a link is turned to another one. */
@@ -245,7 +249,10 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
   let problem: string | null = null
   let unread: string | null = null
   let loaded = ''
-  let closed = false
+  /** By the clock that only goes on: when what is loaded is looked at again although it is the same. */
+  let again = Infinity
+  const ending = new AbortController()
+  const isClosed = (): boolean => ending.signal.aborted
   let failures = 0
   let good: Found | null = null
   /** The last that was read; perhaps only the tables were not well. */
@@ -260,14 +267,18 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
       tables: checked,
       vain: rows,
       ready,
-    } = await makeBeside({
-      bundle,
-      where,
-      files,
-      catalogues,
-      connections: [...options.connections],
-      seals: options.seals === true,
-    })
+    } = await makeBeside(
+      {
+        bundle,
+        where,
+        files,
+        catalogues,
+        connections: [...options.connections],
+        seals: options.seals === true,
+      },
+      ending.signal,
+      options.makeAside,
+    )
     const engine = await (options.activate ?? activate)(bundle, new Map(), {
       log,
       clock,
@@ -310,10 +321,19 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
   }
   return {
     serving,
-    state: () => ({ tables, vain, problem, unread, failures, found: good ?? newest, closed }),
+    state: () => ({
+      tables,
+      vain,
+      problem,
+      unread,
+      failures,
+      found: good ?? newest,
+      closed: isClosed(),
+    }),
     fingerprint: () => fingerprint(watched),
-    isLoaded: (mark: string): boolean => mark === loaded,
-    end: (): void => void (closed = true),
+    isLoaded: (mark: string): boolean => mark === loaded && clock.mono() < again,
+    /** Nobody waits for a check any more. */
+    end: (): void => ending.abort(),
     /** What the service gave cannot be read. */
     tell,
     /**
@@ -325,16 +345,19 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
       const mark = await fingerprint(watched)
       try {
         const tried = await tryOut(find)
-        if (closed) return await tried.next.close()
+        if (isClosed()) return await tried.next.close()
         put(tried)
         loaded = mark
+        again = Infinity
       } catch (error) {
+        if (isClosed()) throw error
         const said = tell(error)
         if (!offered) {
           problem = said
           unread = error instanceof Unreadable ? said : null
         }
         if (!offered || good === null) loaded = mayHeal(error) ? '' : mark
+        again = error instanceof Unfinished ? clock.mono() + AGAIN : Infinity
         throw error
       }
     },

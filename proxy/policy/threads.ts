@@ -90,30 +90,44 @@ const crossed = ({ where, own, json }: Crossed): Table => {
     },
   }
 }
+/** A thread ended before it had an answer: that says nothing of what it was asked about. */
+export class Unfinished extends Error {
+  override readonly name = 'Unfinished'
+}
 /**
- * As `makeOf`, in a thread of its own: calls go on meanwhile. Rejects with what that throws, or with an Error where it takes
- * longer than `patience` ms.
+ * As `makeOf`, in a thread of its own: calls go on meanwhile. Rejects with what that throws, or with Unfinished where the
+ * thread dies, takes longer than `patience` ms, or nobody waits for it any more.
+ * @param unwanted ends the thread
  */
-export const makeAside = (make: ToMake, patience: number): Promise<Made> =>
+export const makeAside = (make: ToMake, patience: number, unwanted: AbortSignal): Promise<Made> =>
   new Promise((resolve, reject) => {
+    unwanted.throwIfAborted()
     const worker = started({ make })
-    const fail = (why: string): void => {
+    const end = (): void => {
       clearTimeout(timer)
-      reject(new Error(why))
+      unwanted.removeEventListener('abort', leave)
       void worker.terminate()
     }
+    const fail = (error: Error): void => {
+      reject(error)
+      end()
+    }
+    const unfinished = (why: string): void => fail(new Unfinished(why))
+    const leave = (): void => unfinished('nobody waits for the check of the policy tables any more')
     const timer = setTimeout(
-      () => fail(`the policy tables were not checked in ${patience} ms`),
+      () => unfinished(`the policy tables were not checked in ${patience} ms`),
       patience,
     )
-    worker.on('error', (error) => fail(messageOf(error)))
-    worker.on('exit', () => fail('the thread that checks the policy tables ended'))
+    unwanted.addEventListener('abort', leave)
+    worker.on('error', (error) =>
+      unfinished(`the thread that checks the policy tables ended: ${messageOf(error)}`),
+    )
+    worker.on('exit', () => unfinished('the thread that checks the policy tables ended'))
     worker.on('message', (reply: MakingReply) => {
-      if (reply.kind === 'refused') return fail(reply.why)
-      clearTimeout(timer)
+      if (reply.kind === 'refused') return fail(new Error(reply.why))
       const tables = new Map(reply.tables.map(([name, table]) => [name, crossed(table)]))
       resolve({ tables, vain: reply.vain, ready: reply.ready })
-      void worker.terminate()
+      end()
     })
   })
 

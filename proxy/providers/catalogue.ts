@@ -51,6 +51,7 @@ export const mailPlaces = z
   )
 const detail = {
   inspect: pointers.default([]),
+  list: pointer.nullable().exactOptional(),
   mail: mailPlaces.exactOptional(),
   upload: z.boolean().default(false),
   opaque: z
@@ -79,7 +80,7 @@ const row = z.strictObject({
   ...detail,
 })
 const CALL =
-  'must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, websocket, rewrite, signed, host }'
+  'must be `METHOD /path`, a list of them, or { call, inspect, list, mail, upload, opaque, websocket, rewrite, signed, host }'
 const call = z
   .string()
   .max(500)
@@ -298,6 +299,8 @@ export const readCatalogue = (
     const problem = templateProblem(rest.path)
     if (problem !== null) report(at, `${rest.path}: ${problem}`)
     if (host !== null && !serves(host)) report(at, `${host} is not among this provider’s hosts`)
+    if (rest.list != null && !(rest.inspect.includes(rest.list) && /^\/[^/~]+$/.test(rest.list)))
+      report(at, `${id}: list must be one of inspect, and no deeper than a member`)
     if (rest.websocket && rest.method !== 'GET') report(at, `${id}: a WebSocket begins with GET`)
     if (rest.opaque && (rest.upload || rest.inspect.length > 0 || rest.mail))
       report(

@@ -26,6 +26,7 @@ export const createPersonKeys = (
     return row(sql.personKey, personOf(person), rowOf)
   },
   used: async (id, at) => void (await db.query([sql.personKeyUsed, { id, at }])),
+  drop: async (id) => void (await db.query([sql.dropPersonKey, { id }])),
   page: (after, most) => rows(sql.personKeys, { after, most }, rowOf),
   erasedAt: async (hash) => row(sql.erasedName, { hash }, (raw) => Number(raw['at'])),
   sweep: async (before) => {

@@ -275,6 +275,7 @@ const personKeys = () => {
     personKey: `${keys} WHERE ${PERSON}`,
     keepPersonKey: `${insert('person_keys', PERSON_KEY)} ON CONFLICT DO NOTHING`,
     personKeyUsed: 'UPDATE person_keys SET used_at = :at WHERE id = :id AND used_at < :at',
+    dropPersonKey: 'DELETE FROM person_keys WHERE id = :id',
     personKeys: `${keys} WHERE id > :after ORDER BY id LIMIT :most`,
     sweepPersonKeys: 'DELETE FROM person_keys WHERE used_at < :before RETURNING id',
     sealedPersonKeys: `SELECT 'person_keys' AS "table", id, 0 AS generation, sealed FROM person_keys WHERE id > :after ORDER BY id LIMIT :most`,

@@ -8,10 +8,22 @@ import { filled, Unsendable, type Given } from './template.ts'
 /** Does it change anything at the provider? Whatever else is done twice does no harm. */
 export const isAct = ({ operation }: Step): boolean => operation.access !== 'read'
 
-/** The elements that a step is carried out for; null: the answers before it name no list. */
-export const itemsOf = ({ of, most }: NonNullable<Step['each']>, given: Given) => {
+/**
+ * The elements that a step is carried out for; null: the answers before it name no list.
+ * @throws Unsendable where an act would be done for some of them, and nobody would hear of the others
+ */
+export const itemsOf = (
+  step: Step,
+  { of, most }: NonNullable<Step['each']>,
+  given: Given,
+): readonly Json[] | null => {
   const list = filled(of, given) ?? []
-  return Array.isArray(list) ? (list as readonly Json[]).slice(0, most) : null
+  if (!Array.isArray(list)) return null
+  if (isAct(step) && list.length > most)
+    throw new Unsendable(
+      `${step.operation.id} is done for at most ${most} at once, and these are ${list.length}`,
+    )
+  return (list as readonly Json[]).slice(0, most)
 }
 
 /**
@@ -34,12 +46,19 @@ export const requestsAhead = (step: Step, given: Given): readonly Request[] | nu
     steps: noticing(given.steps),
     links: noticing(given.links),
   }
-  try {
-    const items = step.each === null ? [undefined] : itemsOf(step.each, known)
-    const requests = items?.map((item) => requestOf(step, { ...known, item })) ?? null
-    return open ? null : requests
-  } catch (error) {
-    if (error instanceof Unsendable && open) return null
-    throw error
+  const items = step.each === null ? [undefined] : itemsOf(step, step.each, known)
+  if (open || items === null) return null
+  const requests: Request[] = []
+  let isWaiting = false
+  for (const item of items) {
+    open = false
+    try {
+      requests.push(requestOf(step, { ...known, item }))
+    } catch (error) {
+      // What is wrong before an answer is named, no answer will mend.
+      if (!(error instanceof Unsendable && open)) throw error
+    }
+    isWaiting ||= open
   }
+  return isWaiting ? null : requests
 }

@@ -73,7 +73,10 @@ const pathOf = ({ operation, path }: Step, given: Given): string => {
         slashes === 'encoded'
           ? template.parts.map((part) => part.replaceAll('/', '%2F'))
           : template.parts
-      const text = filledText(parts, given, (each, arg) => segment(each, arg, slashes))
+      const text = filledText(parts, given, (each, arg) => {
+        const escaped = segment(each, arg, slashes)
+        return quoted ? escaped.replaceAll("'", "''") : escaped
+      })
       if (text !== undefined) return text
     }
     const value = template === undefined ? undefined : filled(template, given)

@@ -187,8 +187,10 @@ const readAnswer = (tool: Tool, step: Step, answer: InnerAnswer): Answered | End
       502,
       'the call was cut off before its answer was whole; the provider may have carried it out',
     )
-  if ('odd' in text)
-    return failed(502, `the provider answered, but ${text.odd}: fetch it through the proxy instead`)
+  if ('odd' in text) {
+    const instead = isAct(step) ? '' : ': fetch it through the proxy instead'
+    return failed(502, `the provider answered, but ${text.odd}${instead}`)
+  }
   if (status >= 300) {
     const said = saidBy(text.value)
     const why =
@@ -214,6 +216,7 @@ type Running = {
   readonly tool: Tool
   readonly send: Send
   readonly ahead: Ahead
+  readonly limits: Limits
   left: number
   /** By the step's name. */
   readonly done: Map<string, { readonly operation: string; readonly answers: Json[] }>
@@ -225,11 +228,22 @@ type Running = {
 /** Of an answer that is told of what was done, bytes. */
 const TOLD_BYTES = 1_024
 
+/** The provider said that it did it (RFC 9110 15.3), in an answer that cannot be read: to do it again would do it twice. */
+const isDoneUnread = (
+  ended: Ended,
+  { status, end, headers, body }: InnerAnswer,
+): ended is Extract<Ended, { kind: 'failed' }> =>
+  ended.kind === 'failed' &&
+  status >= 200 &&
+  status < 300 &&
+  !headers.has('deputy-answer') &&
+  (end !== 'whole' || !isUtf8(body))
+
 const one = async (running: Running, step: Step, given: Given): Promise<Answered | Ended> => {
   const answer = await running.send(requestOf(step, given), running.left)
   running.left = Math.max(0, running.left - answer.body.length)
   const read = readAnswer(running.tool, step, answer)
-  if (!isEnded(read) && isAct(step)) {
+  if (isAct(step) && (!isEnded(read) || isDoneUnread(read, answer))) {
     const { id: operation } = step.operation
     const before = running.done.get(step.name) ?? { operation, answers: [] }
     running.done.set(step.name, before)
@@ -269,10 +283,18 @@ const refusedAhead = async (running: Running, at: number, given: Given): Promise
   return null
 }
 
-/** With what had been done by then, if anything had. */
-const endedBy = ({ done, refused }: Running, step: Step, ended: Ended): Ended => {
+/** With what had been done by then, if anything had; all of it together is no longer than a result. */
+const endedBy = ({ done, refused, limits }: Running, step: Step, ended: Ended): Ended => {
+  if (done.size === 0) return ended
   const { id: operation } = (refused ?? step).operation
-  return done.size === 0 ? ended : { ...ended, halted: { done: [...done.values()], operation } }
+  const all = [...done.values()]
+  const count = all.reduce((sum, { answers }) => sum + answers.length, 0)
+  const share = Math.floor(limits.result / count)
+  const told = all.map(({ operation: id, answers }) => ({
+    operation: id,
+    answers: answers.map((answer) => fitted(answer, share)),
+  }))
+  return { ...ended, halted: { done: told, operation } }
 }
 
 const each = async (
@@ -281,7 +303,7 @@ const each = async (
   list: NonNullable<Step['each']>,
   given: Given,
 ): Promise<Answered | Ended> => {
-  const items = itemsOf(list, given)
+  const items = itemsOf(step, list, given)
   if (items === null) return failed(502, 'the provider answered no list where one was expected')
   const values: Json[] = []
   for (let i = 0; i < items.length; i += AT_ONCE) {
@@ -313,6 +335,7 @@ export const runTool = async (
     tool,
     send,
     ahead,
+    limits,
     left: limits.answers,
     done: new Map(),
     rehearsed: new Set(),

@@ -21,6 +21,8 @@ export type BodyRules = {
   readonly credentials: readonly string[]
   /** JSON pointers that policy needs. */
   readonly inspect: readonly string[]
+  /** The pointer for which a body that is a bare list stands (model, `Operation.list`). */
+  readonly list?: string | null | undefined
   /** A body that is not JSON may pass, unless policy needs a member of it. */
   readonly upload: boolean
   readonly names: Names
@@ -121,13 +123,17 @@ const membersOf = (
   if (rules.inspect.length === 0) return found
   if (typeof value !== 'object' || value === null)
     throw invalid('policy needs members of the body, and it is no JSON object')
+  const { list = null } = rules
+  const bare = list !== null && Array.isArray(value)
+  /** The document as the provider takes it. */
+  const taken = (document: unknown): unknown => (bare ? { [list.slice(1)]: document } : document)
   for (const pointer of rules.inspect) {
-    const at = memberAt(value, pointer, rules.names)
+    const at = memberAt(taken(value), pointer, rules.names)
     if (at === undefined) continue
     if ('clash' in at)
       throw invalid(`the body has ${at.clash}, which some servers take for a part of ${pointer}`)
     // Numbers are rare here, so the second look at the text is as well.
-    if (hasNumber(at.value) && isMarked(memberAt(marked(), pointer, rules.names)))
+    if (hasNumber(at.value) && isMarked(memberAt(taken(marked()), pointer, rules.names)))
       throw invalid(`${pointer} holds a number that other readers round otherwise (RFC 7493 2.2)`)
     found[pointer] = at.value as Json
   }

@@ -226,9 +226,17 @@ export const canonicalHeaders = (
   }
 }
 
-/** May this be a person's id? At most 256 bytes of UTF-8, no control or bidirectional characters (design 2.2). */
+/**
+ * May this be a person's id? At most 256 bytes of UTF-8, no control or bidirectional characters (design 2.2); nor `.` or
+ * `..`, which no path of an address can hold (RFC 3986 5.2.4): nobody could be exported, erased or switched off by them.
+ */
 export const validId = (id: string): boolean =>
-  id !== '' && id.isWellFormed() && Buffer.byteLength(id) <= 256 && !ID_REFUSED.test(id)
+  id !== '' &&
+  id !== '.' &&
+  id !== '..' &&
+  id.isWellFormed() &&
+  Buffer.byteLength(id) <= 256 &&
+  !ID_REFUSED.test(id)
 
 /** (tenant, realm, id), byte for byte: no folding, no trimming. */
 export const samePerson = (a: Person, b: Person): boolean =>

@@ -18,7 +18,7 @@ export const retryAfterMs = (
   most: number,
 ): number | null => {
   const said = value?.trim() ?? ''
-  if (/^\d{1,15}$/.test(said)) return Math.min(Number(said) * 1_000, most)
+  if (/^\d+$/.test(said)) return Math.min(Number(said) * 1_000, most)
   if (!DATE.test(said)) return null
   // The form of asctime names no zone, and means UTC.
   const at = Date.parse(said.endsWith('GMT') ? said : `${said} GMT`)

@@ -22,8 +22,12 @@ const FORM: ReadonlySet<string> = new Set(['access_token', 'bearer_token', 'oaut
 const OVERRIDES =
   /^(?:\$http_?(?:method|headers|verb)|_(?:http_?)?(?:request_?)?(?:method|verb)(?:_?override)?|(?:x_)?(?:http_?)?(?:method|verb)_?override|x_(?:http_?)?(?:method|verb))$/
 
-/** Sessions of a protocol or of a document, not of a person: the injected token still decides. */
-const OF_NOBODY: ReadonlySet<string> = new Set(['mcp-session-id', 'workbook-session-id'])
+/** Sessions of a protocol or of a document, not of a person: the injected token still decides; and a handshake's nonce. */
+const OF_NOBODY: ReadonlySet<string> = new Set([
+  'mcp-session-id',
+  'workbook-session-id',
+  'sec-websocket-key',
+])
 
 // What a front server writes when it has signed somebody in, or read their certificate: a server
 // behind it may believe.

@@ -1,4 +1,6 @@
 // What is kept of the evidence for the console: so much and no more, by tenant, with counts by minute.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { createRecent, MINUTES, MOST_RECORDS, rowsIn } from '../../proxy/audit/recent.ts'
 import { decision, outcome } from './evidence_lines.ts'
@@ -47,6 +49,22 @@ test(`the last ${MOST_RECORDS} records are kept, and of long ones four million c
   const long = recent.after(0, null)
   expect(long.length).toBeLessThanOrEqual(4)
   expect(long.length).toBeGreaterThan(0)
+})
+
+test('what is not kept any more takes no memory either', () => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const recent = recentOf()
+  gc()
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < MOST_RECORDS - 10; i++) {
+    recent.written([line('config.loaded', { problem: `${i}`.padEnd(50_000, 'x') })])
+    recent.after(recent.newest() - 1, null) // as a page that is open reads it
+  }
+  gc()
+  const grown = process.memoryUsage().heapUsed - before
+  expect(recent.after(0, null).length).toBeGreaterThan(50)
+  expect(grown).toBeLessThan(20 * 1024 ** 2)
 })
 
 test('who serves one tenant is told of that one: also ends of calls, and nothing that names nobody', () => {

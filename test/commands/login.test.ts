@@ -239,6 +239,7 @@ describe.each([
     `who breaks the glass does what their role does not allow, and it is told${skip}`,
     async () => {
       const file = join(folder(), 'login.json')
+      await house.connect('carol', 'carol-acme')
       await login(file, house.deputy.connect, 'gus')
       expect(await run(file, ['connections', 'list'])).toMatchObject({ code: 0 })
       expect(events('operator.break_glass')).toEqual([])

@@ -104,6 +104,34 @@ for (const kind of await kinds())
       }
     })
 
+    test('a key that the ring does not open keeps nobody else from being told', async () => {
+      const store = await open()
+      const sealer = createSealer(parseKeyRing(newKeyRing(0, randomBytes)))
+      const of = { clock: { now: () => 1 }, newId: randomUUID, randomBytes }
+      const names = createNames({ store, sealer, ...of })
+      try {
+        const [bob, alice] = [await names.of(person('bob')), await names.of(person('alice'))]
+        const lost = await store.personKeys.find(person('alice'))
+        let row = null
+        do row = (await store.sealed.page(row, 1))[0] ?? null
+        while (row !== null && row.id !== lost?.id)
+        if (row === null) throw new Error('no row')
+        expect(await store.sealed.replace(row, 'lost')).toBe(true)
+        const begin = line(500, 'process.started', { after: [] })
+        const both = [bob, alice].map(({ id }) =>
+          line(6_000, 'person.erased', { user: person(id) }),
+        )
+        const done = await replayRevocations(store, [evidence(begin, ...both)], 10_000, { sealer })
+        expect(done.complaints.join()).toContain(alice.id)
+        expect(done.complaints.join()).not.toContain(bob.id)
+        expect(await store.credentials.byId('c-bob')).toBeNull()
+        expect(await store.credentials.byId('c-alice')).not.toBeNull()
+      } finally {
+        names.close()
+        await store.close()
+      }
+    })
+
     test('ends what was revoked, not what was granted after', async () => {
       const store = await open()
       try {

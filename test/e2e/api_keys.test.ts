@@ -245,6 +245,18 @@ describe('a person pastes their own key', () => {
     expect(upstream.seen).toEqual([])
   })
 
+  test('a form of parts is refused, broken or not, and deputy logs no fault of its own', async () => {
+    const form = `--x\r\nContent-Disposition: form-data; name="key"; filename="a"\r\n\r\n${KEYS.bob}`
+    const sent = await fetch(`${deputy.connect}/sign-in/local`, {
+      method: 'POST',
+      headers: { 'content-type': 'multipart/form-data; boundary=x', origin: deputy.connect },
+      body: form,
+    })
+    expect(sent.status).toBe(415)
+    expect(await sent.text()).not.toContain(KEYS.bob)
+    expect(deputy.logged()).not.toContain('a page failed')
+  })
+
   test('a key that its provider withdrew is replaced by pasting anew', async () => {
     const path = '/api.anthropic.com/v1/models'
     owners.delete(KEYS.alice)

@@ -284,7 +284,7 @@ describe('elsewhere', () => {
     try {
       expect(await other.call('north', 'alice')).toBe(200)
       const [browser, page] = await other.enter('ada')
-      expect(page.text).toMatch(/hmac:[\w-]{20,}/)
+      expect(page.text).toMatch(/hmac2:[\w-]{20,}/)
       expect(page.text).not.toContain('alice')
       const cookie = [...(browser.cookies.get(new URL(other.url).host) ?? [])]
         .map(([name, value]) => `${name}=${value}`)

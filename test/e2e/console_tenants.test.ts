@@ -1,4 +1,6 @@
 // Operators of one tenant at the console: of another one they see, count, hear and end nothing.
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createConsole } from '../../proxy/people/console/app.ts'
 import type { Browser } from '../support/browser.ts'
@@ -8,6 +10,10 @@ let world: ConsoleWorld
 beforeAll(async () => {
   world = await startConsoleWorld({
     byTenant: true,
+    accounts: {
+      all: { groups: ['desk'], tenants: ['north', 'south'] },
+      none: { groups: ['desk'], tenants: [] },
+    },
     held: ['north', 'south'].map((tenant) => ({
       person: { tenant, realm: 'corp', id: `alice-of-${tenant}` },
       agent: `agent-of-${tenant}`,
@@ -139,8 +145,44 @@ test('acts on things of south do nothing and are recorded', async () => {
   expect(eventsOf('agent.disabled')).toMatchObject([{ tenant: 'north' }])
 })
 
+test('an agent that is off is not said to be on, and one is switched off nowhere by who serves no tenant', async () => {
+  const post = async (who: string, fields: Readonly<Record<string, string>>) => {
+    const [browser, page] = await world.enter(who)
+    const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? ''
+    const form = { ...page, text: '<form method="post" action="/console/act"></form>' }
+    return browser.submit(form, { csrf, sure: 'yes', ...fields })
+  }
+  const nowhere = await post('none', { act: 'agent-off', id: 'agent-7' })
+  expect(nowhere.status).toBe(404)
+  await post('all', { act: 'agent-off', id: 'agent-7' })
+  const on = await post('nina', { act: 'agent-on', id: 'agent-7' })
+  expect(on.text).toContain('is switched on')
+  // Of south she is told nothing.
+  expect(on.text).not.toContain('south')
+  const again = await post('nina', { act: 'agent-on', id: 'agent-7' })
+  expect(again.text).toContain('had not been switched off')
+  const off = await post('sam', { act: 'agent-on', id: 'agent-7' })
+  expect(off.text).toContain('is switched on')
+})
+
 test('a token without the claim of tenants signs nobody in', async () => {
   const [, page] = await world.enter('ada')
   expect(page.status).toBe(400)
   expect(page.text).toContain('The sign-in failed')
 })
+
+test('that a policy is wrong is told to north, and what is wrong only to operators of all tenants', async () => {
+  const file = join(world.deputy.dir, 'tables', 'limits.json')
+  writeFileSync(file, '{"row of south": ')
+  await world.deputy.reload()
+  const failed = () => world.deputy.evidence().filter(({ event }) => event === 'policy.failed')
+  await expect.poll(() => failed().length, { timeout: 20_000 }).toBeGreaterThan(0)
+  const problem = String(failed()[0]?.['problem'])
+  expect(problem).toContain('limits.json')
+  const [browser] = await world.enter('nina')
+  const page = await browser.open(`${world.url}/console/policy`)
+  expect(page.text).toContain('a problem, told to operators of all tenants')
+  expect(page.text).not.toContain('limits.json')
+  rmSync(file)
+  await world.deputy.reload()
+}, 60_000)

@@ -170,6 +170,37 @@ describe('the same way as in HTTP/1.1', () => {
   })
 })
 
+describe('what a provider says', () => {
+  const plain = 'content-type: text/plain\r\ncontent-length: 2\r\n'
+  const ok = (more: string): string => `HTTP/1.1 200 OK\r\n${plain}${more}\r\nok`
+  test.each<[string, string]>([
+    ['two lines of what is said once', ok('etag: "a"\r\netag: "b"\r\n')],
+    ['two types', ok('content-type: text/html\r\n')],
+    ['what is of HTTP/2 itself', ok('http2-settings: AAA\r\nte: gzip\r\n')],
+    ['names that every object has', ok('constructor: x\r\n__proto__: y\r\n')],
+    [
+      'long headers',
+      ok(Array.from({ length: 20 }, (_, i) => `x-${i}: ${'a'.repeat(3_000)}\r\n`).join('')),
+    ],
+    [
+      'trailers of one hop',
+      'HTTP/1.1 200 OK\r\ntrailer: x-a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nhttp2-settings: x\r\nte: x\r\nx-a: 1\r\nx-a: 2\r\n\r\n',
+    ],
+  ])('passes as in HTTP/1.1, and ends nothing: %s', async (_, text) => {
+    upstream.handle = (_seen, res) => void res.socket?.end(text)
+    const { status, headers, body } = await ask('/api.stream.test/a')
+    expect([status, body.toString()]).toEqual([200, 'ok'])
+    if (text.includes('constructor')) expect(headers['constructor']).toBe('x')
+    if (text.includes('x-19')) expect(headers['x-19']).toHaveLength(3_000)
+  })
+
+  test('in a status that HTTP/2 has no room for is a sentence, and ends nothing', async () => {
+    upstream.handle = (_seen, res) => void res.socket?.end(`HTTP/1.1 999 No\r\n${plain}\r\nno`)
+    const { status, body } = await ask('/api.stream.test/a')
+    expect([status, body.toString()]).toEqual([502, expect.stringContaining('999')])
+  })
+})
+
 describe('what has two readings, or asks for too much', () => {
   const base = [':method', 'GET', ':path', '/a', ':scheme', 'http', ':authority', 'a.test']
   test.each<[string, readonly string[]]>([

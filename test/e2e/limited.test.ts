@@ -1,5 +1,6 @@
 // A provider that says "too many": passed on as it came, unless the call says how long it would wait (Prefer: wait).
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { startDeputy } from '../support/deputy.ts'
 import type { Deputy } from '../support/deputy.ts'
@@ -113,6 +114,48 @@ test('a body that is not kept is not sent twice', async () => {
   expect(answer.status).toBe(429)
   await answer.text()
   expect(upstream.seen).toHaveLength(1)
+})
+
+test.each<[string, Record<string, string>]>([
+  ['longer than any call waits', { 'retry-after': '9'.repeat(40) }],
+  ['two lines that differ, the longer first', { 'retry-after': '3600', 'Retry-After': '1' }],
+])('Retry-After: %s', async (what, headers) => {
+  const lines = Object.entries(headers).flat()
+  upstream.early = (_req, res) => {
+    upstream.early = null
+    upstream.seen.length = 0
+    res.writeHead(429, lines).end('too many')
+    return true
+  }
+  // What has two readings says no time.
+  const waits = what.startsWith('two')
+  expect((await call('wait=8')).status).toBe(waits ? 200 : 429)
+  expect(upstream.seen).toHaveLength(waits ? 1 : 0)
+})
+
+test('a connection that ends while its answer waits changes nothing', async () => {
+  upstream.early = (_req, res) => {
+    upstream.early = null
+    res.writeHead(429, { 'retry-after': '1', 'content-length': '200' }).write('too many')
+    setTimeout(() => (res.socket as Socket).resetAndDestroy(), 200)
+    return true
+  }
+  expect(await (await call('wait=20')).json()).toMatchObject({ who: 'alice' })
+  await expect.poll(() => last('outcome')).toMatchObject({ result: 'ok', status: 200, limited: 1 })
+})
+
+test('a reload lets nobody go before the time that the provider asked for', async () => {
+  answers = [[429, { 'retry-after': '3' }]]
+  const began = performance.now()
+  const waiting = call('wait=20')
+  await expect.poll(() => upstream.seen.length).toBe(1)
+  const file = `${deputy.dir}/deputy.yaml`
+  const config = JSON.parse(readFileSync(file, 'utf8')) as object
+  writeFileSync(file, JSON.stringify({ ...config, limits: { request_body: '50MiB' } }))
+  await deputy.reload()
+  expect((await waiting).status).toBe(200)
+  expect(performance.now() - began).toBeGreaterThan(2_900)
+  await expect.poll(() => last('outcome')).toMatchObject({ limited: 1 })
 })
 
 test('a 403 that forbids, and a 503 that may have begun, are no reason to wait', async () => {

@@ -1,6 +1,7 @@
 // A tool of several steps, one of which somebody has to approve: by both doors, nothing is done twice, and nothing by half
 // without saying so.
-import { request } from 'node:http'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
@@ -29,9 +30,18 @@ tools:
       - { operation: notes.erase, as: gone, query: { id: { $step: made, at: /id } } }
 `
 let house: McpHouse
+/** Takes every span. */
+const collector = createServer((req, res) => req.resume().on('end', () => res.end()))
 beforeAll(async () => {
+  await new Promise<void>((resolve) => {
+    collector.listen(0, '127.0.0.1', resolve)
+  })
+  const { port } = collector.address() as AddressInfo
   house = await startMcpHouse(
-    {},
+    {
+      telemetry: { otlp: `http://127.0.0.1:${port}`, traces: 1 },
+      network: { allow_private: [{ net: '127.0.0.0/8' }] },
+    },
     {
       tools: TOOLS,
       operations: [
@@ -54,7 +64,11 @@ beforeAll(async () => {
   const { document } = await execute('Acme.Publish', 'connect')
   await house.visit(String(document['url']), 'alice')
 })
-afterAll(() => house.close())
+afterAll(async () => {
+  await house.close()
+  collector.closeAllConnections()
+  collector.close()
+})
 beforeEach(() => {
   house.upstream.seen.length = 0
 })
@@ -188,3 +202,32 @@ test('where policy lets nobody do a later step, nothing is begun', async () => {
   expect(said).toMatchObject({ code: 'tool_not_found' })
   expect(sent()).toEqual([])
 })
+
+/** Those that a collector took, or that wait for it to. */
+const spans = async (): Promise<number> => {
+  const text = await (await fetch(`http://${house.deputy.admin}/metrics`)).text()
+  const [, taken] = /^deputy_spans_total\{outcome="exported"\} (\d+)$/m.exec(text) ?? []
+  return Number(taken)
+}
+test('each call that leaves or is refused is one span, what is asked before it and may leave is none', async () => {
+  const settled = async (): Promise<number> => {
+    let last = -1
+    await expect
+      .poll(
+        async () => {
+          const before = last
+          last = await spans()
+          return last - before
+        },
+        { interval: 1_500, timeout: 15_000 },
+      )
+      .toBe(0)
+    return last
+  }
+  const before = await settled()
+  const refused = await execute('Acme.Publish', 'spans')
+  expect(await settled()).toBe(before + 1)
+  await approve(refused.document['url'])
+  expect((await execute('Acme.Publish', 'spans')).code).toBe(null)
+  expect(await settled()).toBe(before + 3)
+}, 60_000)

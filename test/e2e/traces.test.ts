@@ -163,8 +163,8 @@ describe.skipIf(missingOtelcol !== null)(`at a collector${skipped}`, () => {
     await answer.arrayBuffer()
     await expect.poll(() => spansOf(trace).length, { timeout: 10_000 }).toBe(1)
     const [span] = spansOf(trace)
-    expect(span?.attributes['user.id']).toMatch(/^hmac:/)
-    expect(span?.attributes['url.path']).toMatch(/^\/notes\/hmac:/)
+    expect(span?.attributes['user.id']).toMatch(/^hmac2:/)
+    expect(span?.attributes['url.path']).toMatch(/^\/notes\/hmac2:/)
     const all = JSON.stringify(collector.spans(), (_, value: unknown) =>
       typeof value === 'bigint' ? String(value) : value,
     )

@@ -1,6 +1,6 @@
 // WebSockets, decided at their handshake: real clients and a real server (npm's ws) that knows people by their tokens.
 import { createServer, request, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { connect, type AddressInfo, type Socket } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer, type RawData } from 'ws'
@@ -55,17 +55,21 @@ beforeAll(async () => {
     scopes: [[]],
     websocket: ['chat'],
   }
-  const hidden = { ...live, id: 'acme.hidden', path: '/hidden' }
+  const hidden = { ...live, id: 'acme.hidden', path: '/hide/{what}' }
   const { use } = (TABLES['grants'] as { readonly acme: { readonly use: Fields } }).acme
-  const redact = { type: 'redact', properties: { in: 'response', pointers: ['/a'] } }
-  const hides = { ...use, path: ['hidden'], obligations: { hide: redact } }
+  const hiding = (where: string): Fields => ({
+    ...use,
+    path: ['hide', where],
+    obligations: { [where]: { type: 'redact', properties: { in: where, pointers: ['/a'] } } },
+  })
+  const acmes = { use, request: hiding('request'), response: hiding('response') }
   deputy = await startDeputy({
     upstream: origin,
     held: [{ person: 'alice', token: TOKEN }],
     tables: {
       ...TABLES,
-      grants: { ...TABLES['grants'], acme: { use, hides } },
-      role_grants: { ...TABLES['role_grants'], acme: { user: ['use', 'hides'] } },
+      grants: { ...TABLES['grants'], acme: acmes },
+      role_grants: { ...TABLES['role_grants'], acme: { user: Object.keys(acmes) } },
     },
     config: {
       providers: [{ ...acme, operations: [live, hidden, ...rows] }, ...others],
@@ -114,13 +118,6 @@ const said = (came: readonly string[], n: number) =>
 const outcome = () => deputy.evidence().findLast(({ event }) => event === 'outcome')
 const outcomes = () => deputy.evidence().filter(({ event }) => event === 'outcome').length
 
-test('where policy has something redacted, nothing goes over one', async () => {
-  const { refused } = open(undefined, ['chat'], '/hidden')
-  const { status, headers } = await refused
-  expect([status, headers['deputy-answer']]).toEqual([403, 'obligation_refused'])
-  expect(asked).toEqual([])
-})
-
 test('carries messages both ways as the person, is recorded, and ends as its ends do', async () => {
   const before = outcomes()
   const { socket, came, closed } = open(
@@ -139,7 +136,7 @@ test('carries messages both ways as the person, is recorded, and ends as its end
   expect(came.slice(1)).toEqual(['one', big, ''])
   expect(deputy.evidence().findLast(({ event }) => event === 'decision')).toMatchObject({
     operation: { id: 'acme.live', access: 'write' },
-    stripped: expect.arrayContaining(['header:authorization', 'header:sec-websocket-protocol']),
+    stripped: ['header:authorization', 'header:cookie', 'header:sec-websocket-protocol'],
     decision: { effect: 'allow' },
   })
   expect(outcomes()).toBe(before)
@@ -214,6 +211,55 @@ test('a call that should be a handshake is refused, and so is a faulty one', asy
   }
   expect(asked).toEqual([])
 })
+
+/** What comes of these lines, until the connection ends or nothing came for a while. */
+const spoken = (lines: readonly string[], ms = 1_000): Promise<string> =>
+  new Promise((resolve) => {
+    const { hostname, port } = new URL(deputy.agent)
+    const socket = connect(Number(port), hostname)
+    let came = ''
+    socket.setTimeout(ms, () => socket.destroy())
+    socket.on('data', (chunk) => void (came += chunk.toString('latin1')))
+    socket.on('close', () => resolve(came))
+    socket.write(`${lines.join('\r\n')}\r\n\r\n`)
+  })
+const handshake = (...more: readonly string[]): readonly string[] => [
+  'GET /api.acme.test/live HTTP/1.1',
+  `Host: ${new URL(deputy.agent).host}`,
+  'Deputy-User: alice',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+  'Sec-WebSocket-Version: 13',
+  ...more,
+]
+
+test.each([[], ['Connection: close'], ['Connection: keep-alive']])(
+  'without Connection: upgrade nothing that follows is both a frame and a request: %s',
+  async (...more) => {
+    expect(await spoken(handshake(...more))).toMatch(/^HTTP\/1\.1 400 /)
+    expect(asked).toEqual([])
+  },
+)
+
+test('who leaves before the answer takes the call along', async () => {
+  instead = () => undefined
+  const { socket } = open()
+  await expect.poll(() => asked.length).toBe(1)
+  const began = performance.now()
+  socket.terminate()
+  const left = { result: 'interrupted', status: null }
+  await expect.poll(outcome, { timeout: 8_000 }).toMatchObject(left)
+  expect(performance.now() - began).toBeLessThan(1_500)
+})
+
+test.each(['request', 'response'])(
+  'what policy wants hidden in the %s is never said',
+  async (what) => {
+    const answer = await open(undefined, [], `/hide/${what}`).refused
+    expect([answer.status, answer.headers['deputy-answer']]).toEqual([403, 'obligation_refused'])
+    expect(asked).toEqual([])
+  },
+)
 
 test('the provider’s no is passed on as an answer', async () => {
   instead = (socket) =>

@@ -127,3 +127,23 @@ describe('spans', () => {
     expect(text).not.toContain('event-64-')
   })
 })
+
+test('of what a collector says of a span that it did not take, the log holds a sentence and no book', async () => {
+  const said = Buffer.from('x'.repeat(20_000))
+  const length = (n: number): number[] => [(n & 127) | 128, ((n >> 7) & 127) | 128, n >> 14]
+  // One rejected span (field 1), and why (field 2), within partial_success (field 1).
+  const inner = [8, 1, 18, ...length(said.length), ...said]
+  const told: object[] = []
+  const target = {
+    url: 'http://collector.test',
+    headers: {},
+    fetch: () =>
+      Promise.resolve(new Response(Buffer.from([10, ...length(inner.length), ...inner]))),
+    now: clock.now,
+  }
+  const log = { ...silent, warn: (fields: object) => void told.push(fields) }
+  const made = createTracing({ target, version: '1', key: 0, clock, log })
+  made.begin(undefined, 1)?.end(ended)
+  await made.close(5_000)
+  expect(told).toEqual([{ why: 'x'.repeat(512), spans: 1 }])
+})

@@ -434,6 +434,10 @@ describe('a function with its arguments', () => {
       row('cell', 'GET', '/sheets/{id}/cell(row={row},column={column})'),
       row('sheet', 'GET', '/sheets/{id}'),
       row('range', 'GET', "/sheets/{id}/range(address='{address}')/format"),
+      row('tab', 'GET', '/sheets/{id}/{tab}'),
+      row('changes', 'GET', '/mails/delta()'),
+      row('mail', 'GET', '/mails/{id}'),
+      row('tab.format', 'GET', '/sheets/{id}/{tab}/format'),
     ],
   })
   test.each([
@@ -452,6 +456,16 @@ describe('a function with its arguments', () => {
     ['/sheets/1/cell(column=2,row=1)', 'unknown'],
     ["/sheets/1/cell(row='1',column=2)", 'unknown'],
     ["/sheets/1/range(address='A1:B2')", 'unknown'],
+    ['/sheets/1/cell()', 'unknown'],
+    // Nor is a call the name of something, where another reader knows the function by its letters in another case.
+    ["/sheets/1/Range(address='A1')/format", 'unknown'],
+    ['/sheets/1/range(address=%22A1%22)/format', 'unknown'],
+    ["/sheets/1/range(address='A1',other='')/format", 'unknown'],
+    ['/sheets/1/Plan (2)/format', 'tab.format'],
+    ['/mails/delta()', 'changes'],
+    ['/mails/Delta()', 'unknown'],
+    ["/mails/delta(token='a')", 'unknown'],
+    ['/mails/AAMk=', 'mail'],
   ])('%s is %s', (path, id) => {
     expect(odata(path)).toBe(id)
   })

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, request, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Injected, Provider } from '../../proxy/model.ts'
@@ -46,6 +46,11 @@ const tryOf = (options: Dispatcher.DispatchOptions, handler: Dispatcher.Dispatch
     head: (status: number, ...rawHeaders: (string | Buffer)[]) => {
       controller.rawHeaders = rawHeaders
       handler.onResponseStart?.(given, status, {}, '')
+    },
+    upgrade: () => {
+      const socket = new PassThrough()
+      handler.onRequestUpgrade?.(given, 101, {}, socket)
+      return socket
     },
     data: (text: string | Buffer) => handler.onResponseData?.(given, Buffer.from(text)),
     end: (...rawTrailers: string[]) => {
@@ -745,8 +750,29 @@ describe('a call that ends before its answer does', () => {
       sent.end()
     }).not.toThrow()
   })
+  test('is no WebSocket any more, whatever the provider says', async () => {
+    const one = await call({ job: { websocket: true } })
+    const sent = await one.next()
+    one.abort(REVOKED())
+    await problemOf(one)
+    expect(await one.answer()).toBe('599')
+    expect(sent.upgrade().destroyed).toBe(true)
+  })
   test('before it left never leaves', async () => {
     const one = await call({ job: { signal: AbortSignal.abort(REVOKED()) } })
+    expect((await problemOf(one)).code).toBe('credential_unavailable')
+    await new Promise((later) => setImmediate(later))
+    expect(one.tries).toEqual([])
+  })
+  test('that was about to leave, and ended in the same turn, never leaves', async () => {
+    const signal = {
+      aborted: false,
+      reason: REVOKED(),
+      // Queued before the calls of this turn leave together.
+      addEventListener: (_: string, ended: () => void) => process.nextTick(ended),
+      removeEventListener: () => undefined,
+    } as unknown as AbortSignal
+    const one = await call({ job: { signal } })
     expect((await problemOf(one)).code).toBe('credential_unavailable')
     await new Promise((later) => setImmediate(later))
     expect(one.tries).toEqual([])

@@ -2,14 +2,19 @@
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
-import type { Log } from '../../proxy/model.ts'
+import type { Log, PolicyEngine } from '../../proxy/model.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import { makeOf, type Made, type ToMake } from '../../proxy/policy/make.ts'
-import { openPolicySource, type PolicySource } from '../../proxy/policy/source.ts'
-import { makeAside } from '../../proxy/policy/threads.ts'
+import {
+  openPolicySource,
+  type PolicySource,
+  type PolicySourceOptions,
+} from '../../proxy/policy/source.ts'
+import { makeAside, Unfinished } from '../../proxy/policy/threads.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
 
 const shipped = fileURLToPath(new URL('../../policies/bundle.tar.gz', import.meta.url))
@@ -43,6 +48,7 @@ const toMake = async (tables: Readonly<Record<string, object>>): Promise<ToMake>
   seals: true,
 })
 const PATIENCE = 120_000
+const WANTED = new AbortController().signal
 const plain = ({ tables, vain, ready: { data, ...ready } }: Made) => ({
   tables: [...tables].map(([name, { where, own, value }]) => [name, where, own, value]),
   vain,
@@ -69,7 +75,7 @@ test('a thread makes the same as this one', async () => {
     ceilings: true,
     asks: { zones: ['Asia/Tokyo'] },
   })
-  expect(plain(await makeAside(of, PATIENCE))).toEqual(here)
+  expect(plain(await makeAside(of, PATIENCE, WANTED))).toEqual(here)
 })
 
 test('what is wrong is said by a thread as it is here', async () => {
@@ -81,7 +87,7 @@ test('what is wrong is said by a thread as it is here', async () => {
     here = String(error)
   }
   expect(here).toContain('tables/grants.json: github.s.operations: is missing')
-  await expect(makeAside(of, PATIENCE)).rejects.toThrow(here.slice('Error: '.length))
+  await expect(makeAside(of, PATIENCE, WANTED)).rejects.toThrow(here.slice('Error: '.length))
 })
 
 test('rows that have members sealed are refused where nothing keeps them', async () => {
@@ -97,7 +103,9 @@ test('rows that have members sealed are refused where nothing keeps them', async
 
 test('a check that does not end is given up', async () => {
   const of = await toMake({ grants: { github: rowsOf(1_000) } })
-  await expect(makeAside(of, 1)).rejects.toThrow('the policy tables were not checked in 1 ms')
+  await expect(makeAside(of, 1, WANTED)).rejects.toThrow(
+    'the policy tables were not checked in 1 ms',
+  )
 })
 
 let folder = ''
@@ -112,6 +120,19 @@ afterEach(async () => {
   source = null
   rmSync(folder, { recursive: true })
 })
+const open = (more: Partial<PolicySourceOptions> = {}): Promise<PolicySource> =>
+  openPolicySource({
+    bundle: join(folder, 'bundle.tar.gz'),
+    data: join(folder, 'tables'),
+    providers: providers.values(),
+    connections: ['github'],
+    inputLimit: 32_768,
+    log,
+    clock,
+    onChange: quiet,
+    poll: 3_600_000,
+    ...more,
+  })
 const cpu = (): number => {
   const { user, system } = process.threadCpuUsage()
   return (user + system) / 1_000
@@ -122,17 +143,7 @@ test('calls are answered while many rows are checked, which costs their thread n
   const many = { github: rowsOf(30_000, { odd: { operations: ['*'], path: ['a/b'] } }) }
   writeFileSync(grants, JSON.stringify({ github: rowsOf(3) }))
   writeFileSync(join(folder, 'tables/role_grants.json'), '{}')
-  source = await openPolicySource({
-    bundle: join(folder, 'bundle.tar.gz'),
-    data: join(folder, 'tables'),
-    providers: providers.values(),
-    connections: ['github'],
-    inputLimit: 32_768,
-    log,
-    clock,
-    onChange: quiet,
-    poll: 3_600_000,
-  })
+  source = await open()
   const of = await toMake({ grants: many, role_grants: {} })
   const before = cpu()
   expect(() => makeOf(of)).toThrow('is no segment')
@@ -150,3 +161,55 @@ test('calls are answered while many rows are checked, which costs their thread n
   expect(answered).toBeGreaterThan(10)
   expect(cpu() - began).toBeLessThan(checking / 2)
 }, 180_000)
+
+test('a check that nobody waits for any more is ended, and nothing is told of it', async () => {
+  const grants = join(folder, 'tables/grants.json')
+  writeFileSync(join(folder, 'tables/role_grants.json'), '{}')
+  const errors: string[] = []
+  let checked = (): void => undefined
+  const begun = new Promise<void>((resolve) => {
+    checked = resolve
+  })
+  source = await open({
+    log: { ...log, error: (_, msg) => void errors.push(msg) },
+    makeAside: (...check) => {
+      checked()
+      return makeAside(...check)
+    },
+  })
+  const { current } = source
+  const serving = current()
+  writeFileSync(grants, JSON.stringify({ github: rowsOf(60_000) }))
+  const reloading = source.reload()
+  const ended = expect(reloading).rejects.toThrow(Unfinished)
+  await begun
+  await source.close()
+  await ended
+  expect([current() === serving, errors]).toEqual([true, []])
+}, 60_000)
+
+test('a thread that died says nothing of the tables: the old ones serve, and these are checked again by and by', async () => {
+  let mono = 0
+  let asked = 0
+  const died = 'the thread that checks the policy tables ended'
+  const grants = join(folder, 'tables/grants.json')
+  writeFileSync(grants, JSON.stringify({ github: rowsOf(3) }))
+  writeFileSync(join(folder, 'tables/role_grants.json'), '{}')
+  const loaded: PolicyEngine[] = []
+  source = await open({
+    clock: { ...clock, mono: () => mono },
+    poll: 5,
+    onChange: (engine) => loaded.push(engine),
+    makeAside: (of) =>
+      ++asked === 1 ? Promise.reject(new Unfinished(died)) : Promise.resolve(makeOf(of)),
+  })
+  writeFileSync(grants, JSON.stringify({ github: rowsOf(4_500) }))
+  await expect.poll(() => source?.problem()).toBe(died)
+  expect([source.current(), loaded.length, asked]).toEqual([loaded[0], 1, 1])
+  mono = 299_999
+  await sleep(100) // Twenty looks.
+  expect(asked).toBe(1)
+  mono = 300_000
+  await expect.poll(() => source?.problem()).toBe(null)
+  expect([source.current(), loaded.length, asked]).toEqual([loaded[1], 2, 2])
+}, 60_000)

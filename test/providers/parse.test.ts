@@ -125,6 +125,11 @@ describe('a definition', () => {
       { operations: [{ ...row, opaque: 'application/x-a', inspect: ['/a'] }] },
       'acme.yaml: operations.0: things.list: a body that is opaque passes unread: no inspect, no mail, and no upload beside it',
     ],
+    ...['/b', '/a/b'].map((list): [string, object, string] => [
+      `a bare list for ${list}`,
+      { operations: [{ ...row, inspect: ['/a', '/a/b'], list }] },
+      'acme.yaml: operations.0: things.list: list must be one of inspect, and no deeper than a member',
+    ]),
     [
       'a body that passes unread twice',
       { operations: [{ ...row, opaque: 'application/x-a', upload: true }] },
@@ -341,7 +346,7 @@ describe('a definition', () => {
     [
       'a group’s bad call',
       { operations: [{ scopes: [[]], read: { x: 'get /x' } }] },
-      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, websocket, rewrite, signed, host }',
+      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, list, mail, upload, opaque, websocket, rewrite, signed, host }',
     ],
   ])('with %s is refused, and the problem names the place', (_, changes, problem) => {
     expect(parse(changes)).toContain(problem)
@@ -410,7 +415,7 @@ describe('a definition', () => {
     [
       'a root field without its endpoint',
       [{ scopes: [[]], read: { a: 'query a' } }],
-      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, websocket, rewrite, signed, host }',
+      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, list, mail, upload, opaque, websocket, rewrite, signed, host }',
     ],
     [
       'pointers into a body whose places the caller chooses',

@@ -5,7 +5,7 @@ import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
+import { providersAt, startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const book = readFileSync(new URL('../../docs/sdks.md', import.meta.url), 'utf8')
@@ -66,9 +66,11 @@ for person in sys.argv[2:]:
     program: (code) => `package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 )
@@ -156,8 +158,15 @@ beforeAll(async () => {
   }
   const calls = { type: 'rate_limit', properties: { key: ['person'], limit: 2, window_s: 3600 } }
   const { acme } = TABLES['grants'] as { readonly acme: { readonly use: Fields } }
+  const errors = [{ message: '{detail}', errorCode: '{CODE}' }]
   deputy = await startDeputy({
     upstream: upstream.origin,
+    // A vendor whose errors are a list, as Salesforce's.
+    config: {
+      providers: providersAt(upstream.origin).map((one) =>
+        one['id'] === 'stream' ? { ...one, errors } : one,
+      ),
+    },
     people: [...names, 'nobody'].map((id) => ({ id, groups: ['staff'] })),
     held: names.map((person) => ({ person, token: `at-of-${person}-0123456789abcdef` })),
     tables: {
@@ -172,6 +181,11 @@ afterAll(async () => {
   rmSync(folder, { recursive: true })
 })
 
+const consent = () => ({
+  code: 'consent_required',
+  message: expect.stringContaining('connect') as string,
+  url: expect.stringContaining(`${deputy.connect}/connect/`) as string,
+})
 const missing = (needs: string): boolean => {
   if (needs === '' || existsSync(needs)) return false
   if (process.env['DEPUTY_NO_SKIP'] === '1')
@@ -187,19 +201,14 @@ for (const [name, { file, program, command, args, needs }] of Object.entries(LAN
     async () => {
       const path = join(folder, file)
       writeFileSync(path, program(block(name)))
-      const url = `${deputy.agent}/api.acme.test/notes`
-      const { stdout } = await promisify(execFile)(
-        command,
-        [...args, path, url, name, name, name, 'nobody'],
-        {
-          cwd: folder,
-          timeout: 110_000,
-        },
-      )
-      const said = stdout
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as unknown)
+      const saidOf = async (host: string, people: readonly string[]): Promise<unknown[]> => {
+        const url = `${deputy.agent}/${host}/notes`
+        const how = { cwd: folder, timeout: 110_000 }
+        const { stdout } = await promisify(execFile)(command, [...args, path, url, ...people], how)
+        const lines = stdout.trim().split('\n')
+        return lines.map((line) => JSON.parse(line) as unknown)
+      }
+      const said = await saidOf('api.acme.test', [name, name, name, 'nobody'])
       expect(said).toEqual([
         { status: 403 },
         { status: 200 },
@@ -208,12 +217,9 @@ for (const [name, { file, program, command, args, needs }] of Object.entries(LAN
           message: expect.stringContaining('limit'),
           retry_after: expect.any(Number),
         },
-        {
-          code: 'consent_required',
-          message: expect.stringContaining('connect'),
-          url: expect.stringContaining(`${deputy.connect}/connect/`),
-        },
+        consent(),
       ])
+      expect(await saidOf('api.stream.test', ['nobody'])).toEqual([consent()])
     },
   )
 

@@ -8,8 +8,7 @@ const LANGUAGES = ['JavaScript', 'Python', 'Go'] as const
 const pointed = ({ sdk, point }: Row): string => `| \`${sdk}\` | \`${point}\` |`
 const measured = (row: Row): string => {
   const { sdk, calls, unknown, pages, upload, error, again } = row
-  const share = unknown === null ? '-' : String(unknown)
-  const cells = [calls, share, yes(pages), yes(upload), yes(again[429]), yes(again[503]), error]
+  const cells = [calls, unknown, yes(pages), yes(upload), yes(again[429]), yes(again[503]), error]
   return `| \`${sdk}\` | ${cells.join(' | ')} |`
 }
 

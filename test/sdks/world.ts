@@ -14,7 +14,6 @@ import { startIssuer } from '../support/issuer.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Seen, Upstream } from '../support/upstream.ts'
 import { relayed } from '../support/vendor.ts'
-import { OWN } from './own.ts'
 import { answer } from './vendors.ts'
 
 /** dave has connected nothing, of erin nobody knows anything at first, and each of `slow-0`… may call once in two seconds. */
@@ -30,7 +29,10 @@ const HOSTS: Readonly<Record<string, readonly string[]>> = {
   hubspot: ['api.hubapi.com'],
   salesforce: ['acme.my.salesforce.com'],
   linear: ['api.linear.app'],
-  ...Object.fromEntries(OWN.map(({ id, hosts }) => [id, hosts])),
+  openai: ['api.openai.com'],
+  anthropic: ['api.anthropic.com'],
+  stripe: ['api.stripe.com', 'files.stripe.com'],
+  notion: ['api.notion.com'],
 }
 const NAMES = Object.keys(HOSTS)
 
@@ -58,8 +60,7 @@ const definitions = compileProviders(
 /** All that any operation of this definition may want. */
 const scopesOf = (name: string): readonly string[] => {
   const rows = definitions.providers.get(name)?.operations
-  if (rows === undefined) return ['all']
-  return [...new Set(rows.flatMap(({ scopes }) => scopes.flat()))].toSorted()
+  return [...new Set((rows ?? []).flatMap(({ scopes }) => scopes.flat()))].toSorted()
 }
 
 const tables = (): Readonly<Record<string, Fields>> => {
@@ -166,19 +167,19 @@ export const startWorld = async (): Promise<World> => {
         },
       },
       policy: { bundle: BUNDLE, data: './tables' },
-      providers: OWN.map((one) => ({
-        ...one,
-        authorize: `${upstream.origin}/authorize`,
-        token: `${upstream.origin}/oauth/token`,
-      })),
       connections: Object.fromEntries(
         NAMES.map((name) => [
           name,
           {
             provider: name,
-            client_id: 'deputy',
-            client_secret: CLIENT_SECRET,
-            scopes: scopesOf(name),
+            // Where each person pastes a key of their own there is no client.
+            ...(definitions.providers.get(name)?.credential === 'api_key'
+              ? {}
+              : {
+                  client_id: 'deputy',
+                  client_secret: CLIENT_SECRET,
+                  scopes: scopesOf(name),
+                }),
             hosts: Object.fromEntries((HOSTS[name] ?? []).map((host) => [host, upstream.origin])),
           },
         ]),

@@ -62,6 +62,20 @@ describe.each(await kinds())('keys of people: $name', ({ skip, place, ownClock }
       ])
     })
 
+    test('one that opens nothing is dropped, and another takes its place', async () => {
+      const [store] = stores
+      if (store === undefined) throw new Error('no store')
+      const bob = { ...alice, id: 'bob' }
+      await store.personKeys.put({ id: 'k1', person: alice, sealed: 's1', at: 1 })
+      await store.personKeys.put({ id: 'k2', person: bob, sealed: 's2', at: 1 })
+      await store.personKeys.drop('k1')
+      await store.personKeys.drop('k1')
+      expect(await store.personKeys.find(alice)).toBeNull()
+      expect(await store.personKeys.find(bob)).toMatchObject({ id: 'k2' })
+      await store.personKeys.put({ id: 'k3', person: alice, sealed: 's3', at: 2 })
+      expect(await store.personKeys.find(alice)).toMatchObject({ id: 'k3', sealed: 's3' })
+    })
+
     test('what nobody used for long is swept, and is sealed anew with everything else', async () => {
       const [store] = stores
       if (store === undefined) throw new Error('no store')

@@ -40,7 +40,8 @@ export const startConsoleWorld = async (
     readonly byTenant?: boolean
     /** `operators_sign_in.console`. */
     readonly console?: boolean
-    readonly config?: Fields
+    /** Laid over the configuration; told where every host of the providers is. */
+    readonly config?: Fields | ((upstream: string) => Fields)
     readonly held?: readonly Held[]
     readonly idTokenS?: number
     readonly accounts?: Fields
@@ -100,7 +101,7 @@ export const startConsoleWorld = async (
         sign_in: { issuer: issuer.url, client_id: 'pages', tenant: '/tenant', realm: 'corp' },
       },
       operators_sign_in: signIn,
-      ...options.config,
+      ...(typeof options.config === 'function' ? options.config(upstream.origin) : options.config),
     },
   }
   const dir = await prepareFolder(setup)

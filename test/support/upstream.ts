@@ -36,7 +36,8 @@ export type Upstream = {
 }
 
 const bearer = (req: IncomingMessage): string =>
-  /^(?:bearer|token) +(.+)$/i.exec(req.headers.authorization ?? '')?.[1] ?? ''
+  /^(?:bearer|token) +(.+)$/i.exec(req.headers.authorization ?? '')?.[1] ??
+  String(req.headers['x-api-key'] ?? '')
 
 /** Starts on a free port of 127.0.0.1. */
 export const startUpstream = async (): Promise<Upstream> => {

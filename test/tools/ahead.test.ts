@@ -39,6 +39,8 @@ test('a list that an answer is to give is not known, and as many as the tool say
 })
 test('what no answer could mend is said at once', () => {
   expect(() => ahead('Acme.MoveNotes', 2, { old: '../x' })).toThrow('slash')
+  // Also behind another element, which waits for an answer.
+  expect(() => ahead('Acme.MoveNotes', 1, { ids: ['a', '../x'] })).toThrow('slash')
 })
 test('whatever is no read is an act', () => {
   const acts = (name: string) => toolNamed(name).steps.map(isAct)

@@ -44,6 +44,26 @@ test('slashes stand where the catalogue lets them', () => {
   expect(build('Acme.GetFile', { path: 'src/a b.ts' }).target).toBe('/v1/files/src/a%20b.ts')
 })
 
+test('an argument within a text of OData ends it nowhere', () => {
+  const [step] = toolNamed('Acme.GetFile').steps
+  if (step === undefined) throw new Error('no such step')
+  const text = { kind: 'text', parts: ['in:', 'folder', ''], quote: null } as const
+  const { target } = requestOf(
+    {
+      ...step,
+      operation: { ...step.operation, path: "/v1/search(q='{q}')" },
+      path: [['q', text]],
+    },
+    {
+      args: new Map([['folder', "a',top='9"]]),
+      steps: new Map(),
+      links: new Map(),
+      item: undefined,
+    },
+  )
+  expect(target).toBe("/v1/search(q='in:a''%2Ctop%3D''9')")
+})
+
 test('a GraphQL document goes with its variables', () => {
   expect(build('Acme.CreateBoard', { name: 'x' }).body).toBe(
     '{"query":"mutation($name: String!) { boardCreate(name: $name) { id } }","variables":{"name":"x"}}',

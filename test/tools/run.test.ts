@@ -255,3 +255,52 @@ test('reads are not asked about before, since reading again does no harm', async
   const { ran } = await run('Acme.ListNotes', {}, (n) => answer(n === 1 ? list : {}), ahead)
   expect([ran.kind, asked]).toEqual(['done', []])
 })
+test.for([
+  ['longer than what may be read', { body: Buffer.from('{"id":'), end: 'too_large' }],
+  ['cut off behind its head', { body: Buffer.from('{"id":'), end: 'broken' }],
+  ['no text', { body: Buffer.from([255, 254]) }],
+] as const)('what the provider did is done, also where its answer is %s', async ([, odd]) => {
+  const { ran, sent } = await run('Acme.MoveNotes', MOVE, () => answer('', odd))
+  expect(sent).toEqual(['/v1/me/notes'])
+  expect(ran).toMatchObject({
+    kind: 'failed',
+    halted: {
+      operation: 'notes.create',
+      done: [{ operation: 'notes.create', answers: [null] }],
+    },
+  })
+  expect(JSON.stringify(ran)).not.toContain('fetch it')
+})
+test('what was cut off before its head, or what the provider refused unreadably, is not called done', async () => {
+  for (const odd of [
+    { status: 0, end: 'broken' },
+    { status: 500, end: 'too_large' },
+    { status: 409, body: Buffer.from([255]) },
+  ] as const) {
+    const { ran } = await run('Acme.MoveNotes', MOVE, () => answer('', odd))
+    expect(ran).not.toHaveProperty('halted')
+  }
+})
+test('an act that would be done for the first of many is done for none', async () => {
+  const sent: Request[] = []
+  const ids = ['a', 'b', 'c', 'd', 'e', 'f']
+  await expect(
+    run('Acme.MoveNotes', { ...MOVE, ids }, (_, request) => {
+      sent.push(request)
+      return answer({ id: 'n' })
+    }),
+  ).rejects.toMatchObject({
+    code: 'invalid_arguments',
+    message: 'notes.upload is done for at most 5 at once, and these are 6',
+  })
+  expect(sent).toEqual([])
+})
+test('what is told of all that was done is no longer than a result, and no act is left out of it', async () => {
+  const ids = ['a', 'b', 'c', 'd']
+  const { ran } = await run('Acme.MoveNotes', { ...MOVE, ids }, (_n, { method }) =>
+    method === 'DELETE' ? answer('no', { status: 409 }) : answer({ id: 'n'.repeat(900) }),
+  )
+  const { done = [] } = (ran.kind === 'done' ? undefined : ran.halted) ?? {}
+  expect(done.map(({ answers }) => answers.length)).toEqual([1, 4])
+  expect(JSON.stringify(done.flatMap(({ answers }) => answers)).length).toBeLessThan(1_010)
+})

@@ -38,6 +38,18 @@ describe('policy sees the same members whatever the type says', () => {
   ])('%s %s', (type, body) => {
     expect(seen(body, type, labels)).toEqual({ '/labels': ['a'] })
   })
+  test('of a bare list, where the provider takes it for a member', () => {
+    const listed: BodyRules = { ...labels, list: '/labels' }
+    expect(seen('["a","b"]', JSON_TYPE, listed)).toEqual({ '/labels': ['a', 'b'] })
+    expect(seen('["a"]', 'text/plain', listed)).toEqual({ '/labels': ['a'] })
+    expect(seen('[]', JSON_TYPE, listed)).toEqual({ '/labels': [] })
+    expect(seen('{"labels":["a"]}', JSON_TYPE, listed)).toEqual({ '/labels': ['a'] })
+    // The rest is as strict as ever.
+    expect(code('[9007199254740993]', JSON_TYPE, listed)).toBe('request_invalid')
+    expect(code('"a"', JSON_TYPE, listed)).toBe('request_invalid')
+    expect(code('["a"]x', JSON_TYPE, listed)).toBe('request_invalid')
+    expect(code('["a"]', JSON_TYPE, { ...listed, inspect: ['/labels', '/x/y'] })).toBeNull()
+  })
   test('of a form and of parts', () => {
     expect(seen('labels=a+%C3%A9&x=1', FORM, labels)).toEqual({ '/labels': 'a é' })
     expect(seen(`${part('labels', 'a é')}--XX--`, PARTS, labels)).toEqual({ '/labels': 'a é' })

@@ -324,6 +324,9 @@ describe('the person in the path', () => {
 
   test('half a surrogate pair is no id', () => {
     expect(validId('\ud800')).toBe(false)
+    // No path of an address can say them.
+    for (const step of ['.', '..']) expect(validId(step)).toBe(false)
+    for (const name of ['...', '.a', 'a.', '.\u200b']) expect(validId(name)).toBe(true)
   })
 })
 

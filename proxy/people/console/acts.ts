@@ -3,10 +3,18 @@
 import type { Context } from 'hono'
 import { html } from 'hono/html'
 import type { Acts, createSwitch, Ended } from '../../api/acts.ts'
-import { by, namingFor, personNamed, type Gate, type May, type Naming } from '../../api/operator.ts'
+import {
+  by,
+  namingFor,
+  personNamed,
+  type Gate,
+  type May,
+  type Naming,
+  type Operator,
+} from '../../api/operator.ts'
 import { isAsk, type Asks } from '../../consent/asks.ts'
 import type { StandingCare } from '../../consent/standing.ts'
-import type { Person, Vault } from '../../model.ts'
+import type { AgentOff, Person, Vault } from '../../model.ts'
 import { Problem } from '../../problem.ts'
 import type { Runs } from '../../vault/runs.ts'
 import type { Standings } from '../../vault/standings.ts'
@@ -27,6 +35,7 @@ export type ConsoleActsDeps = Naming & {
   readonly standings: Pick<Standings, 'list'>
   readonly standing: Pick<StandingCare, 'end'>
   readonly asks: Pick<Asks, 'byAuthorizationId' | 'end'>
+  readonly agents: { readonly list: () => Promise<readonly AgentOff[]> }
 }
 
 /** What a form would do: the question, and the deed with its report. */
@@ -35,7 +44,13 @@ type Deed = {
   readonly asks: readonly Html[]
   readonly button: string
   readonly back: string
-  readonly run: () => Promise<{ readonly tone: Tone; readonly report: Html }>
+  readonly run: () => Promise<Report>
+}
+type Report = {
+  readonly tone: Tone
+  readonly report: Html
+  /** Is it certain that the evidence has it? Not where nothing was left to do. */
+  readonly recorded: boolean
 }
 type Fields = Readonly<Record<string, string>>
 
@@ -66,7 +81,11 @@ const endedTable = (results: readonly Ended[], none: string): Html =>
   )
 const text = (line: string): Html => html`${line}`
 const count = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`
-const done = (line: string, tone: Tone = 'good') => ({ tone, report: html`<p>${line}</p>` })
+const done = (line: string, recorded: boolean): Report => ({
+  tone: 'good',
+  report: html`<p>${line}</p>`,
+  recorded,
+})
 const missing = (): never => {
   throw new Problem('not_found', 'nothing of yours has this id, or it has ended')
 }
@@ -94,6 +113,7 @@ const personDeed =
         const ended = await deps.acts.endAll(operator, person, null)
         return {
           tone: toneOf(ended.results),
+          recorded: ended.results.length + ended.runs > 0,
           report: html`${endedTable(ended.results, 'No account was connected.')}
             <p>
               Ended besides: ${count(ended.runs, 'run', 'runs')},
@@ -128,17 +148,54 @@ const connectionDeed =
       back: link('person', { tenant: person.tenant, realm: person.realm, id: person.id }),
       run: async () => {
         const results = await deps.acts.revoke(operator, held)
-        return { tone: toneOf(results), report: endedTable(results, 'It had ended before.') }
+        return {
+          tone: toneOf(results),
+          report: endedTable(results, 'It had ended before.'),
+          recorded: results.length > 0,
+        }
       },
     }
   }
+
+/** Where an agent is off still, in words; null: nowhere that this operator sees. */
+const stillOff = async (
+  { agents, gate }: ConsoleActsDeps,
+  operator: Operator,
+  id: string,
+): Promise<Html | null> => {
+  const off = (await agents.list()).filter(
+    ({ agent, tenant }) => agent === id && (tenant === null || gate.serves(operator, tenant)),
+  )
+  if (off.some(({ tenant }) => tenant === null))
+    return text('for everybody, which operators of all tenants end')
+  return off.length === 0
+    ? null
+    : html`for ${plain(off.map(({ tenant }) => tenant ?? '').join(', '))}`
+}
+const switchedOn = async (
+  deps: ConsoleActsDeps,
+  operator: Operator,
+  of: { readonly id: string; readonly where: Html; readonly places: readonly (string | null)[] },
+): Promise<Report> => {
+  const { id, where, places } = of
+  const switched = await deps.turn.enable(operator, id, places)
+  const still = await stillOff(deps, operator, id)
+  return {
+    tone: still === null ? 'good' : 'alert',
+    recorded: switched > 0,
+    report: html`<p>
+        ${plain(id)} ${switched > 0 ? 'is switched on' : 'had not been switched off'} ${where}.
+      </p>
+      ${still === null ? '' : html`<p>It is still off ${still}.</p>`}`,
+  }
+}
 
 const switchDeed =
   (deps: ConsoleActsDeps, on: boolean): Make =>
   ({ operator }, fields) => {
     const id = at(fields, 'id')
-    if (!validId(id)) return missing()
     const places = operator.tenants ?? [null]
+    if (!validId(id) || places.length === 0) return missing()
     const where =
       operator.tenants === undefined
         ? text('for everybody')
@@ -157,11 +214,10 @@ const switchDeed =
       button: `Switch ${what}`,
       back: link('agent', { id }),
       run: async () => {
-        await (on ? deps.turn.enable : deps.turn.disable)(operator, id, places)
-        return {
-          tone: 'good' as const,
-          report: html`<p>${plain(id)} is switched ${what} ${where}.</p>`,
-        }
+        if (on) return switchedOn(deps, operator, { id, where, places })
+        await deps.turn.disable(operator, id, places)
+        const report = html`<p>${plain(id)} is switched off ${where}.</p>`
+        return { tone: 'good', report, recorded: true }
       },
     })
   }
@@ -180,11 +236,9 @@ const runDeed =
       button: 'Revoke',
       back: `${HOME}/runs`,
       run: async () =>
-        done(
-          (await deps.acts.revokeRun(operator, run))
-            ? 'The run is revoked: its token is refused from now on.'
-            : 'The run had ended before.',
-        ),
+        (await deps.acts.revokeRun(operator, run))
+          ? done('The run is revoked: its token is refused from now on.', true)
+          : done('The run had ended before.', false),
     }
   }
 
@@ -203,7 +257,7 @@ const standingDeed =
       back: link('person', { tenant: row.tenant, realm: row.realm, id: row.user }),
       run: async () => {
         await deps.standing.end(row.id, { ...by(operator), by: 'operator' })
-        return done('The standing has ended.')
+        return done('The standing has ended.', false)
       },
     }
   }
@@ -226,7 +280,7 @@ const askDeed =
       back: `${HOME}/waiting`,
       run: async () => {
         await deps.asks.end(row, 'cancelled', { ...by(operator), by: 'operator' })
-        return done('Nobody is asked any more.')
+        return done('Nobody is asked any more.', false)
       },
     }
   }
@@ -263,16 +317,12 @@ export const createConsoleActs = (deps: ConsoleActsDeps) => {
           <a class="button" href="${deed.back}">Cancel</a>
         </form>`,
     )
-  const donePage = (
-    viewer: Viewer,
-    { back }: Deed,
-    { tone, report }: { readonly tone: Tone; readonly report: Html },
-  ): Page =>
+  const donePage = (viewer: Viewer, { back }: Deed, { tone, report, recorded }: Report): Page =>
     consolePage(
       viewer,
       { here: null, title: tone === 'good' ? 'Done' : 'Done here, but something is left', tone },
       html`${report}
-        <p class="soft">It is in the evidence, with your name.</p>
+        ${recorded ? html`<p class="soft">It is in the evidence, with your name.</p>` : ''}
         <p><a href="${back}">Go back</a></p>`,
     )
 
@@ -290,6 +340,7 @@ export const createConsoleActs = (deps: ConsoleActsDeps) => {
     // To ask is no use of the glass; to do is one.
     if (sure || own || operator.sso?.glass?.shut !== null)
       await deps.gate.permit(operator, { may, method: c.req.method })
+    else await deps.gate.permit(operator, { may: 'connections', or: 'list', method: c.req.method })
     const deed = await make(viewer, form)
     if (!sure) return surePage(viewer, deed, form, !own)
     return donePage(viewer, deed, await deed.run())

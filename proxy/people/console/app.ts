@@ -12,6 +12,7 @@ import { authorizationIdOf, type Asks } from '../../consent/asks.ts'
 import type { SessionDeps } from '../../consent/session.ts'
 import type { AgentOff, HeldConnection, Log, Person, Store } from '../../model.ts'
 import { CATALOGUE, Problem, sentence, toProblem } from '../../problem.ts'
+import { validId } from '../../wire/canonical.ts'
 import { en } from '../languages/en.ts'
 import type { Brand, Page } from '../markup.ts'
 import { createFrame, secured } from '../page.ts'
@@ -34,6 +35,8 @@ import { healthPage, policyPage, type Check, type PolicyView } from './state_pag
 import { isEffect, toldOf, USUAL, type Effect } from './told.ts'
 
 const FORM_BYTES = 16_384
+/** Of an address to come back to after the sign-in: it travels in a cookie. */
+const MOST_BACK = 1_000
 const MOST_WAITING = 500
 const SIGN_OUT = 'sign-out'
 
@@ -41,7 +44,7 @@ export type ConsoleDeps = ConsoleActsDeps & {
   readonly session: SessionDeps
   readonly signIn: ConsoleSignIn
   readonly brand: Brand | null
-  readonly recent: Pick<Recent, 'after' | 'newest' | 'subscribe' | 'hour'>
+  readonly recent: Pick<Recent, 'after' | 'decision' | 'newest' | 'subscribe' | 'hour'>
   /** When this process began, ms since the epoch. */
   readonly since: number
   readonly flows: Pick<Store['flows'], 'waiting'>
@@ -121,7 +124,9 @@ export const createConsole = (deps: ConsoleDeps): Console => {
       const session = await signIn.session(reader(c))
       if (session === null) {
         const { pathname, search } = new URL(c.req.url)
-        return what === 'live' ? c.text('Sign in.', 401) : askWho(c, `${pathname}${search}`)
+        const back = `${pathname}${search}`
+        if (what === 'live') return c.text('Sign in.', 401)
+        return askWho(c, back.length > MOST_BACK ? HOME : back)
       }
       const { operator } = session
       await gate.permit(operator, { may: 'connections', or, method: c.req.method })
@@ -134,6 +139,8 @@ export const createConsole = (deps: ConsoleDeps): Console => {
   const personIn = async (c: Context, operator: Operator): Promise<{ readonly user?: Person }> => {
     const { tenant, realm, id } = c.req.query()
     if (tenant === undefined || realm === undefined || id === undefined) return {}
+    if (![tenant, realm, id].every(validId))
+      throw new Problem('request_invalid', 'nobody can be named like this')
     await gate.mustServe(operator, tenant)
     return { user: { tenant, realm, id } }
   }
@@ -174,6 +181,8 @@ export const createConsole = (deps: ConsoleDeps): Console => {
   })
 
   page('/live', 'live', async (c, viewer, { key }) => {
+    // Its answer has no body, so nobody would ever read the stream or leave it.
+    if (c.req.method === 'HEAD') return c.body(null)
     const { operator } = viewer
     const since = Number(c.req.query('since') ?? 0)
     const stream = live.open({
@@ -356,8 +365,9 @@ export const createConsole = (deps: ConsoleDeps): Console => {
   const formOf = async (c: Context) => {
     if (frame.crossSite(c)) return null
     const session = await signIn.session(reader(c))
-    const { csrf, ...fields } = await c.req.parseBody()
-    if (session === null || !frame.same(csrf, frame.csrf(session, HOME))) return null
+    if (session === null) return null
+    const { csrf, ...fields } = await c.req.parseBody().catch(() => ({ csrf: '' })) // it is no form
+    if (!frame.same(csrf, frame.csrf(session, HOME))) return null
     const texts = Object.entries(fields).flatMap(([name, value]) =>
       typeof value === 'string' ? [[name, value] as const] : [],
     )

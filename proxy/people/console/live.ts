@@ -1,7 +1,8 @@
 // The stream of what happens, for browsers (server-sent events, HTML 9.2). It is bounded in streams and in bytes: who reads
 // too slowly is dropped, and whoever signed out, lost the role or is at a deputy that drains sees it end.
 import type { Html } from '../markup.ts'
-import { rowsIn, type Recent, type Serves } from '../../audit/recent.ts'
+import { LRUCache } from 'lru-cache'
+import { rowsIn, type Recent, type RecentRow, type Serves } from '../../audit/recent.ts'
 import { rowOf } from './now_page.ts'
 import { toldOf, type Effect } from './told.ts'
 
@@ -42,28 +43,43 @@ const textOf = (html: Html): string => {
 }
 const oneLine = (html: string): string => html.replaceAll(/\s*[\r\n]+\s*/g, ' ').trim()
 
-/** What came after `since`, as messages. */
+/** What came after `since`, as messages. It looks at nothing else: calls wait while it is made. */
 const messagesOf = (
-  recent: Pick<Recent, 'after'>,
+  recent: Pick<Recent, 'after' | 'decision'>,
   { serves, effects }: Watcher,
   since: number,
-  placed: (html: string) => string,
+  written: (row: RecentRow) => string,
 ): string => {
-  const rows = rowsIn(recent.after(0, serves)).filter(({ newest }) => newest > since)
-  const told = rows.map(toldOf).filter(({ effect }) => effects.includes(effect))
+  const fresh = recent.after(since, serves)
+  const decided = new Set(fresh.flatMap((one) => (one.event === 'decision' ? [one.exchange] : [])))
+  // A call that ended is shown in place of its beginning.
+  const begun = fresh.flatMap(({ event, exchange }) => {
+    if (event !== 'outcome' || decided.has(exchange)) return []
+    return recent.decision(exchange, serves) ?? []
+  })
+  const rows = rowsIn([...begun.sort((a, b) => a.n - b.n), ...fresh])
+  const told = rows.filter((row) => effects.includes(toldOf(row).effect))
   const shown = told.slice(-MOST_AT_ONCE)
   if (shown.length === 0) return ''
-  const html = shown.map((one) => oneLine(placed(textOf(rowOf(one))))).join('')
+  const html = shown.map(written).join('')
   const skipped = told.length - shown.length
   return `${skipped > 0 ? `event: skipped\ndata: ${skipped}\n\n` : ''}event: rows\ndata: ${html}\n\n`
 }
 
 export const createLive = (deps: {
-  readonly recent: Pick<Recent, 'after' | 'newest' | 'subscribe'>
+  readonly recent: Pick<Recent, 'after' | 'decision' | 'newest' | 'subscribe'>
   readonly placed: (html: string) => string
 }) => {
   const { recent } = deps
   const streams = new Set<Stream>()
+  // All streams show the same rows at the same time.
+  const made = new LRUCache<string, string>({ max: 2 * MOST_AT_ONCE })
+  const written = (row: RecentRow): string => {
+    const key = `${row.line} ${row.newest}`
+    const html = made.get(key) ?? oneLine(deps.placed(textOf(rowOf(toldOf(row)))))
+    made.set(key, html)
+    return html
+  }
   let closed = false
 
   const follow = (
@@ -81,7 +97,7 @@ export const createLive = (deps: {
       gathering = undefined
       const since = at
       at = recent.newest()
-      const text = messagesOf(recent, watcher, since, deps.placed)
+      const text = messagesOf(recent, watcher, since, written)
       if (text !== '') send(text)
     }
     const hear = (): void => {

@@ -132,22 +132,23 @@ export const callPage = (
     viewer,
     { here: null, title: 'One call' },
     html`${
-        view.told === null
-          ? html`<p>
-              This process has no record of this call any more, or it is not of a tenant of yours.
+      view.told === null
+        ? html`<p>
+            This process has no record of this call any more, or it is not of a tenant of yours.
+          </p>`
+        : html`<p>
+              <span class="effect ${view.told.failed ? 'failed' : view.told.effect}"
+                >${labelOf(view.told)}</span
+              >
+              ${plain(view.told.sentence)}
+              ${view.told.problem === null ? '' : html`<a href="/problems/${view.told.problem}">What to do</a>`}
+            </p>
+            <ol class="story">
+              ${view.lines.map((line) => html`<li>${plain(line.trim())}</li>`)}
+            </ol>
+            <p class="soft">
+              The files tell it in full:
+              <code>deputy audit explain ${plain(view.exchange)}</code>
             </p>`
-          : html`<p>
-                <span class="effect ${view.told.failed ? 'failed' : view.told.effect}"
-                  >${labelOf(view.told)}</span
-                >
-                ${plain(view.told.sentence)}
-                ${view.told.problem === null ? '' : html`<a href="/problems/${view.told.problem}">What to do</a>`}
-              </p>
-              <ol class="story">
-                ${view.lines.map((line) => html`<li>${plain(line.trim())}</li>`)}
-              </ol>`
-      }
-      <p class="soft">
-        The files tell it in full: <code>deputy audit explain ${plain(view.exchange)}</code>
-      </p>`,
+    }`,
   )

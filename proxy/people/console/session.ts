@@ -17,7 +17,13 @@ const COOKIE = 'deputy-console'
 /** Browsers drop a cookie of more than 4,096 bytes with its name (RFC 6265bis 5.6). */
 const MOST_COOKIE = 3_800
 
-type Sealed = { readonly said: Said; readonly key: string; readonly expiresAt: number }
+type Sealed = {
+  readonly said: Said
+  readonly key: string
+  readonly expiresAt: number
+  /** By which rules the token was read: who was let in by others signs in anew. */
+  readonly by: string
+}
 export type ConsoleSession = {
   readonly operator: Operator
   /** Key of this session's CSRF tokens. */
@@ -44,10 +50,14 @@ export const createConsoleSignIn = (
     purpose: 'console-sign-in',
   })
 
+  const { issuer, client_id, audience, roles, user, tenant, realm } = rules
+  const by = digest(JSON.stringify({ issuer, client_id, audience, roles, user, tenant, realm }))
+
   const begin = async (token: string): Promise<string | null> => {
     const { said, expiresAt: ends } = await signIn.said(token)
     const expiresAt = Math.min(ends, clock.now() + SESSION_MS)
-    const session: Sealed = { said, key: deps.randomBytes(32).toString('base64url'), expiresAt }
+    const key = deps.randomBytes(32).toString('base64url')
+    const session: Sealed = { said, key, expiresAt, by }
     const sealed = await deps.sealer.sealText('console-session', {}, JSON.stringify(session))
     return sealed.length > MOST_COOKIE
       ? null
@@ -55,10 +65,10 @@ export const createConsoleSignIn = (
   }
 
   return {
-    /** null: nobody, or a cookie that does not open, has ended or was signed out. */
+    /** null: nobody, or a cookie that does not open, has ended, was signed out or is of other rules. */
     session: async (read: CookieReader): Promise<ConsoleSession | null> => {
       const sealed = (await open('console-session', read(cookies.name(COOKIE)))) as Sealed | null
-      if (sealed === null) return null
+      if (sealed === null || sealed.by !== by) return null
       const { said, key, expiresAt } = sealed
       if (await deps.store.sessions.ended(digest(key), expiresAt)) return null
       return { operator: signIn.as(said), key, expiresAt }

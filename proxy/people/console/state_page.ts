@@ -32,6 +32,12 @@ const said = ({ fields }: Recorded, of: 'serving' | 'shadow'): Html =>
       >${plain([...listAt(fields, of, 'reasons'), ...listAt(fields, of, 'obligations')].join(', '))}</span
     >`
 
+/** What is wrong with a policy may name others' rows: an operator of some tenants learns that it is. */
+const wrong = ({ operator }: Viewer, problem: string): Html | string =>
+  operator.tenants === undefined || problem === ''
+    ? plain(problem)
+    : 'a problem, told to operators of all tenants'
+
 export const policyPage = (viewer: Viewer, view: PolicyView): Page =>
   consolePage(
     viewer,
@@ -54,7 +60,7 @@ export const policyPage = (viewer: Viewer, view: PolicyView): Page =>
             ? ''
             : html`<div>
                 <dt>Newest refused</dt>
-                <dd>${plain(view.problem)}</dd>
+                <dd>${wrong(viewer, view.problem)}</dd>
               </div>`
         }
         ${
@@ -63,7 +69,8 @@ export const policyPage = (viewer: Viewer, view: PolicyView): Page =>
             : html`<div>
                 <dt>Shadow</dt>
                 <dd>
-                  ${plain(view.shadow.revision ?? 'none')} ${plain(view.shadow.problem ?? '')}
+                  ${plain(view.shadow.revision ?? 'none')}
+                  ${wrong(viewer, view.shadow.problem ?? '')}
                 </dd>
               </div>`
         }
@@ -81,7 +88,7 @@ export const policyPage = (viewer: Viewer, view: PolicyView): Page =>
             plain(textAt(fields, 'policy', 'revision')),
             event === 'policy.loaded'
               ? html`Loaded${textAt(fields, 'bundle', 'signed', 'key') === '' ? '' : html`, signed by ${plain(textAt(fields, 'bundle', 'signed', 'key'))}`}`
-              : plain(textAt(fields, 'problem')),
+              : wrong(viewer, textAt(fields, 'problem')),
           ]),
       )}
       ${

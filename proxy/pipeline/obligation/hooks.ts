@@ -205,8 +205,6 @@ export const createHooks = (deps: {
     },
     after: (of) => {
       const hooks = after.filter((hook) => of.each.some(([about]) => concerned(hook, about)))
-      if (hooks.length > 0 && of.each.some(([{ act }]) => act.operation.websocket != null))
-        refuse(hooks[0]?.name ?? '', 'a hook sees nothing of what comes over a WebSocket')
       const format = of.each[0]?.[0].within.envelope?.format
       if (hooks.length > 0 && format !== undefined && partsOf(format, EMPTY) === null)
         refuse(

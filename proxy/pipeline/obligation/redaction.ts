@@ -43,6 +43,7 @@ const readProperties = (name: string, properties: JsonObject): Read => {
   return read
 }
 
+const UNREAD = 'what is said in a WebSocket is not read'
 /** What an answer to this call is; a text: why nothing can be redacted in it. */
 const answerOf = ({
   act,
@@ -50,7 +51,7 @@ const answerOf = ({
   within,
 }: Pick<Obliged, 'act' | 'part' | 'within'>): string | null =>
   act.operation.websocket != null
-    ? 'what comes over a WebSocket cannot be redacted'
+    ? UNREAD
     : act.kind === 'graphql'
       ? 'whoever asks by GraphQL names the members of the answer, so that no pointer finds them'
       : part === null || within.envelope === undefined || batchable(within.envelope.format)
@@ -92,6 +93,7 @@ const checkRequest = (
 ): void => {
   if (part !== null || act.kind === 'mcp' || act.kind === 'graphql')
     refuse(name, 'nothing can be taken out of a call inside another one, or of a message')
+  if (act.operation.websocket != null) refuse(name, UNREAD)
   const { query } = route.target
   for (const pointer of pointers)
     if (!/^\/\*(?!\*)/.test(pointer) && query.some((one) => fieldAt(one.name, pointer) !== null))
@@ -229,6 +231,7 @@ const guardOf = (
 /**
  * The call as it leaves, what was taken out of it, and what keeps its answer back.
  * @param judge judges the whole answer; undefined: nobody does
+ * @throws Problem obligation_refused where nothing can be taken out
  */
 export const redacting = (
   request: Request,
@@ -239,6 +242,7 @@ export const redacting = (
   readonly taken: TakenOut | null
   readonly guard: Guard | null
 } => {
+  if (judge !== undefined && request.act.operation.websocket != null) refuse('hooks', UNREAD)
   const redactions = owed.filter((one) => one.in !== 'answer')
   const keepings = owed.filter((one) => one.in === 'answer')
   return {

@@ -8,7 +8,7 @@ import {
   type Watcher,
 } from '../../../proxy/people/console/live.ts'
 import { USUAL } from '../../../proxy/people/console/told.ts'
-import { decision } from '../../audit/evidence_lines.ts'
+import { decision, outcome } from '../../audit/evidence_lines.ts'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
@@ -22,6 +22,10 @@ const world = () => {
     const text = JSON.stringify(decision({ exchange: `E${++n}`, effect, path })).slice(1, -1)
     recent.written([{ at: Date.now(), event: 'decision', fields: `,${text}` }])
   }
+  const end = (exchange: string): void => {
+    const text = JSON.stringify(outcome(exchange)).slice(1, -1)
+    recent.written([{ at: Date.now(), event: 'outcome', fields: `,${text}` }])
+  }
   const watch = (more: Partial<Watcher> = {}) =>
     live.open({
       name: 'sso:ada',
@@ -32,7 +36,7 @@ const world = () => {
       key: 'key',
       ...more,
     })
-  return { live, call, watch }
+  return { recent, live, call, end, watch }
 }
 /** What comes at once. */
 const said = async (stream: ReadableStream<Uint8Array> | null, all: string[] = []) => {
@@ -59,6 +63,23 @@ test('records that come together are one message, on one line each, and only wha
   expect(all).toHaveLength(2)
   expect(all[1]).toMatch(/^event: rows\ndata: [^\n]*\/one[^\n]*\/three[^\n]*\n\n$/)
   expect(all[1]).not.toContain('/two')
+})
+
+test('a call that ends later takes the place of its beginning, and nothing that was there is looked at again', async () => {
+  const { recent, call, end, watch } = world()
+  for (let i = 0; i < 20; i++) call('allow', `/old${i}`)
+  const read = vi.spyOn(recent, 'after')
+  const [all, south] = [
+    await said(watch()),
+    await said(watch({ serves: (tenant) => tenant === 'south' })),
+  ]
+  end('E3')
+  call('deny', '/new')
+  await vi.advanceTimersByTimeAsync(500)
+  expect(all[1]).toMatch(/^event: rows\ndata: <tr id="r3"[^\n]*\/old2[^\n]*answered 201[^\n]*\/new/)
+  expect(all[1]?.match(/<tr /g)).toHaveLength(2)
+  expect(south).toHaveLength(1)
+  for (const { value } of read.mock.results) expect((value as unknown[]).length).toBeLessThan(3)
 })
 
 test('of more than fifty at once the newest are shown, and how many are not', async () => {

@@ -306,15 +306,6 @@ describe('the answer to a batch', () => {
         count: 0,
       })
   })
-  test('that comes over a WebSocket is refused at its handshake', () => {
-    const call = one('live')
-    const each = call.each.map(([about, decision]) => {
-      const operation = { ...about.act.operation, websocket: ['chat'] }
-      return [{ ...about, act: { ...about.act, operation } }, decision] as const
-    })
-    expect(() => house().after({ ...call, each })).toThrow('a hook sees nothing of what comes over')
-    expect(house(undefined, { operations: ['c'] }).after({ ...call, each })).toBeUndefined()
-  })
   test('whose parts nobody can tell apart is not asked for at all', () => {
     const mixed = batch(['a', 'b'], 'multipart_batch')
     expect(() => house().after(mixed)).toThrow('these cannot be told apart: send the calls alone')

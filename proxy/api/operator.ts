@@ -96,7 +96,8 @@ export const personNamed = (
       )
     return value
   }
-  if (!validId(id)) throw invalid('user_id: is longer than 256 bytes, has control characters, or is `.` or `..`')
+  if (!validId(id))
+    throw invalid('user_id: is longer than 256 bytes, has control characters, or is `.` or `..`')
   return { id, tenant: part('tenant', naming.tenants), realm: part('realm', naming.realms) }
 }
 

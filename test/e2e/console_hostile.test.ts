@@ -119,7 +119,10 @@ describe('what was done is told as it is', () => {
       }),
     })
     other.upstream.handle = async ({ url }, res) => {
-      if (!url.startsWith('/revoke')) return void res.end('{}')
+      if (!url.startsWith('/revoke')) {
+          res.end('{}')
+          return
+        }
       arrived()
       await cut
       res.destroy()

@@ -120,9 +120,9 @@ describe('what was done is told as it is', () => {
     })
     other.upstream.handle = async ({ url }, res) => {
       if (!url.startsWith('/revoke')) {
-          res.end('{}')
-          return
-        }
+        res.end('{}')
+        return
+      }
       arrived()
       await cut
       res.destroy()

@@ -108,11 +108,11 @@ test_the_table_guards_leaves_gitea_to_agents_too if {
 # --- branches that the tables protect ----------------------------------------------------------------
 
 tea_branches(method, path, ops) := c if {
-	c := [r.code | some r in gitea_decision(array.concat(call(method, path), ops)).reasons] with data.deputy_data.guards.gitea as {"branches": ["main", "release/*"]}
+	c := [r.code | some r in gitea_decision(array.concat(call(method, path), ops)).reasons] with data.deputy_data.guards.gitea as {"branches": ["main", "release/*", "hot/fix"]}
 }
 
 test_gitea_protected_branches_are_not_written_to if {
-	every branch in ["main", "MAIN", "release/1"] {
+	every branch in ["main", "MAIN", "release/1", "hot/fix"] {
 		every path in ["api/v1/repos/acme/app/contents/a", "api/v1/repos/acme/app/contents", "api/v1/repos/acme/app/diffpatch"] {
 			tea_branches("POST", path, [read_body({"/branch": branch})]) == ["gitea_branch"]
 			tea_branches("PUT", path, [read_body({"/branch": "feature", "/new_branch": branch})]) == ["gitea_branch"]
@@ -125,6 +125,7 @@ test_gitea_protected_branches_are_not_written_to if {
 	}
 	tea_branches("POST", "api/v1/repos/acme/app/contents/a", [read_body({"/branch": "feature"})]) == []
 	tea_branches("POST", "api/v1/repos/acme/app/branches", [read_body({"/new_branch_name": "feature"})]) == []
+	tea_branches("POST", "api/v1/repos/acme/app/merge-upstream", [read_body({"/branch": "feature"})]) == ["gitea_merge"]
 	tea_branches("PUT", "api/v1/repos/acme/app/branches/feature/x", []) == []
 	tea_branches("GET", "api/v1/repos/acme/app/branches/main", []) == []
 	tea_branches("PATCH", "api/v1/repos/acme/app/branches", []) == []

@@ -196,11 +196,11 @@ test_graphql_is_refused_the_same if {
 
 protected_branches(method, path, ops) := [r.code | some r in d.reasons] if {
 	d := row_decision(wide, array.concat(call(method, path), ops))
-		with data.deputy_data.guards.github as {"branches": ["main", "release/*"], "merge": true, "force_push": true}
+		with data.deputy_data.guards.github as {"branches": ["main", "release/*", "hot/fix"], "merge": true, "force_push": true}
 }
 
 test_protected_branches_are_not_written_to if {
-	every branch in ["main", "Main", "release/1.2", "release/"] {
+	every branch in ["main", "Main", "release/1.2", "release/", "hot/fix"] {
 		protected_branches("PUT", "repos/acme/app/contents/a", body({"/branch": branch})) == ["github_branch"]
 		protected_branches("DELETE", "repos/acme/app/contents/a/b", body({"/branch": branch})) == ["github_branch"]
 		protected_branches("POST", "repositories/17/merge-upstream", body({"/branch": branch})) == ["github_branch"]

@@ -179,7 +179,6 @@ obligations[name] := obligation if {
 }
 
 obligations[name] := {"type": "step-up", "properties": need} if {
-	not allow
 	some row in grants.matching
 	some name, need in row.step_up
 	not lib.stepped_up(need)
@@ -187,7 +186,6 @@ obligations[name] := {"type": "step-up", "properties": need} if {
 }
 
 obligations[name] := {"type": "approval", "properties": need} if {
-	not allow
 	some row in grants.matching
 	some name, need in row.approval
 	not lib.approved(name)

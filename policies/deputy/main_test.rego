@@ -305,7 +305,9 @@ test_step_up if {
 	[r.code | some r in d.reasons] == ["step_up_required"]
 	d.obligations == {"mfa": {"type": "step-up", "properties": stronger.step_up.mfa}}
 	mfa := {"acr": "urn:acr:mfa", "amr": ["hwk"], "age_s": 30}
-	row_decision(stronger, [set_to("/user/auth", mfa)]).allow
+	done := row_decision(stronger, [set_to("/user/auth", mfa)])
+	done.allow
+	done.obligations == {}
 	every auth in [object.union(mfa, {"age_s": null}), object.union(mfa, {"age_s": 601}), null, {}] {
 		row_codes(stronger, [set_to("/user/auth", auth)]) == ["step_up_required"]
 	}
@@ -319,7 +321,9 @@ test_approval if {
 	[r.code | some r in d.reasons] == ["approval_required"]
 	d.obligations == {"lead": {"type": "approval", "properties": careful.approval.lead}}
 	yes := {"id": "ap-1", "name": "lead", "by": "bob", "expires_in_s": 600}
-	row_decision(careful, [set_to("/approvals", [yes])]).allow
+	done := row_decision(careful, [set_to("/approvals", [yes])])
+	done.allow
+	done.obligations == {}
 	every other in [{"expires_in_s": 0}, {"expires_in_s": "later"}, {"expires_in_s": null}, {"name": "x"}] {
 		row_codes(careful, [set_to("/approvals", [object.union(yes, other)])]) == ["approval_required"]
 	}
@@ -402,7 +406,7 @@ test_a_lineage_is_a_list_where_there_is_one if {
 # --- what two rows demand --------------------------------------------------------------------------
 
 two_rows(first, second) := d if {
-	d := deputy.decision with input as json.patch(base, [set_to("/user/groups", ["engineering", "staff"])])
+	d := deputy.decision with input as json.patch(base, [set_to("/user/groups", ["engineering", "staff"]), mail_to(["example.com"])])
 		with data.deputy_data.grants.github as {"gh-read": object.union(wide, first), "gh-write": object.union(wide, second)}
 }
 
@@ -424,6 +428,18 @@ test_two_rows_that_say_different_things_by_one_name_refuse if {
 	codes_of(a) == ["approval_required", "obligation_conflict"]
 	a.obligations == {}
 	two_rows({"step_up": {"mfa": fresh_sign_in}}, {"step_up": {"mfa": fresh_sign_in}}).obligations == {"mfa": {"type": "step-up", "properties": fresh_sign_in}}
+}
+
+test_one_value_for_two_demands_is_not_the_same if {
+	lead := {"approvers": ["manager"], "ttl_s": 60}
+	d := two_rows({"step_up": {"x": lead}}, {"approval": {"x": lead}})
+	codes_of(d) == ["approval_required", "obligation_conflict", "step_up_required"]
+	d.obligations == {}
+}
+
+test_an_obligation_may_be_called_what_a_condition_is_called if {
+	row := {"obligations": {"domains": hourly(20).hourly}, "mail": {"domains": ["example.com"]}}
+	two_rows(row, row).allow
 }
 
 codes_of(d) := [r.code | some r in d.reasons]

@@ -25,7 +25,10 @@ const { values: options } = parseArgs({
 })
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
-const run = promisify(execFile)
+const execute = promisify(execFile)
+/** Each process lives for a moment: less collecting of garbage spares a third of its time, for 160 MiB. */
+const run = (opa: string, args: readonly string[], cwd: string) =>
+  execute(opa, [...args], { cwd, maxBuffer: 2 ** 26, env: { GOGC: '800', ...process.env } })
 
 /** `policy_equivalent.txt`: a mutant as it is printed, without its line's number; below it, indented, why no test can tell. */
 const excuses = (): ReadonlySet<string> => {
@@ -47,7 +50,7 @@ type Verdict = 'noticed' | 'broken' | 'survived'
 const goldenHolds = async (opa: string, dir: string): Promise<boolean> => {
   const query = '[d | some one in input.all; d := data.deputy.decision with input as one]'
   const args = ['eval', '-b', 'policies', '-i', join(dir, 'golden.json'), '-f', 'values', query]
-  const { stdout } = await run(opa, args, { cwd: dir, maxBuffer: 2 ** 26 })
+  const { stdout } = await run(opa, args, dir)
   const [decisions] = JSON.parse(stdout) as [unknown[]]
   return isDeepStrictEqual(
     decisions,
@@ -71,10 +74,7 @@ const judge = async (opa: string, dir: string, mutant: RegoMutant): Promise<Verd
   writeFileSync(file, mutant.text)
   try {
     const test = (some: readonly string[]) =>
-      run(opa, ['test', '-b', 'policies', '--timeout', '2m', ...some], {
-        cwd: dir,
-        maxBuffer: 2 ** 26,
-      })
+      run(opa, ['test', '-b', 'policies', '--timeout', '2m', ...some], dir)
     const own = besideIt(join(dir, 'policies'), mutant.path)
     if (own !== null) await test(own)
     // One process that takes a tenth of what all tests take.

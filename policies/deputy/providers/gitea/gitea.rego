@@ -116,10 +116,7 @@ writes_to contains object.get(json, "/new_branch_name", null) if {
 	input.request.method == "POST"
 }
 
-writes_to contains concat("/", array.slice(repo, 1, count(repo))) if {
-	repo[0] == "branches"
-	count(repo) > 1
-}
+writes_to contains concat("/", array.slice(repo, 1, count(repo))) if repo[0] == "branches"
 
 # A pack is not read.
 writes_to contains null if path[count(path) - 1] == "git-receive-pack"

@@ -15,8 +15,15 @@ test_gitea_repositories_stay if {
 		tea("PATCH", path) == []
 	}
 	tea("POST", "api/v1/repos/acme/app/transfer") == ["gitea_repo_delete"]
+	tea("GET", "api/v1/repos/acme/app/transfer") == []
 	tea("DELETE", "api/v1/repos/acme/app/issues/comments/9") == []
-	tea("DELETE", "api/v1/orgs/acme") == ["gitea_repo_delete"]
+	every path in ["api/v1/orgs/acme", "api/v1/orgs/acme/"] {
+		tea("DELETE", path) == ["gitea_repo_delete"]
+		tea("PATCH", path) == []
+	}
+	every path in ["api/v1/teams/4", "api/v1/orgs/acme/labels", "v1/api/orgs/acme", "api/v2/orgs/acme"] {
+		tea("DELETE", path) == []
+	}
 }
 
 test_gitea_secrets_keys_hooks_and_access_stay if {
@@ -25,6 +32,10 @@ test_gitea_secrets_keys_hooks_and_access_stay if {
 		"api/v1/repos/acme/app/actions/secrets/A", "api/v1/repos/acme/app/actions/runners/registration-token",
 		"api/v1/orgs/acme/hooks", "api/v1/orgs/acme/actions/secrets/A", "api/v1/user/actions/secrets/A",
 		"api/v1/teams/4/members/bob", "api/v1/user/keys", "api/v1/users/alice/tokens", "api/v1/admin/users",
+		"api/v1/repos/acme/app/teams/t", "api/v1/repos/acme/app/push_mirrors", "api/v1/repos/acme/app/branch_protections",
+		"api/v1/repos/acme/app/tag_protections/3", "api/v1/repos/acme/app/actions/variables/A", "api/v1/orgs/acme/members/bob",
+		"api/v1/orgs/acme/teams", "api/v1/orgs/acme/blocks/bob", "api/v1/teams/4/repos/acme/app", "api/v1/user/gpg_keys",
+		"api/v1/user/hooks/3", "api/v1/user/applications/oauth2", "api/v1/user/emails",
 	] {
 		every method in ["POST", "PUT", "PATCH", "DELETE", "LINK"] {
 			tea(method, path) == ["gitea_protected"]
@@ -37,7 +48,13 @@ test_gitea_secrets_keys_hooks_and_access_stay if {
 test_a_gitea_file_may_be_called_hooks if {
 	tea("PUT", "api/v1/repos/acme/app/contents/keys/hooks/secrets") == []
 	tea("POST", "acme/hooks/git-upload-pack") == []
-	tea("POST", "api/v1/repos/keys/secrets/issues") == []
+	every path in [
+		"repos/keys/secrets/issues", "repos/acme/hooks/issues", "repos/acme/members/issues", "repos/acme/tokens/issues",
+		"repos/acme/actions/issues", "repos/actions/app/issues", "repos/acme/app/x/secrets", "repos/acme/app/actions/runs",
+		"orgs/acme/labels", "user/settings", "teams/4/x", "users/alice/x",
+	] {
+		tea("POST", $"api/v1/{path}") == []
+	}
 }
 
 test_a_host_of_ones_own_is_gitea_and_no_other_provider if {
@@ -57,9 +74,15 @@ test_agents_do_not_approve_at_gitea if {
 	gitea_told(sprintf("%s/3", [gitea_reviews]), array.concat(create, body({}))) == ["gitea_approve"]
 	every act in ["dismissals", "undismissals"] {
 		gitea_told(sprintf("%s/3/%s", [gitea_reviews, act]), body({"/event": "COMMENT"})) == ["gitea_approve"]
+		tea("GET", sprintf("%s/3/%s", [gitea_reviews, act])) == []
+		tea("POST", $"api/v1/repos/acme/app/issues/7/reviews/3/{act}") == []
 	}
 	gitea_told(gitea_reviews, array.concat(create, body({}))) == []
-	gitea_told(gitea_reviews, body({"/event": "REQUEST_CHANGES"})) == []
+	every event in ["COMMENT", "REQUEST_CHANGES", "PENDING"] {
+		gitea_told(gitea_reviews, body({"/event": event})) == []
+	}
+	tea("POST", "api/v1/repos/acme/app/issues/7/reviews") == []
+	tea("POST", "api/v1/repos/acme/app/pulls/7/x") == []
 	tea("DELETE", sprintf("%s/3", [gitea_reviews])) == []
 }
 
@@ -69,6 +92,7 @@ test_agents_do_not_merge_at_gitea if {
 	tea("DELETE", "api/v1/repos/acme/app/pulls/7/merge") == []
 	tea("GET", "api/v1/repos/acme/app/pulls/7/merge") == []
 	tea("POST", "api/v1/repos/acme/app/pulls/7/update") == []
+	tea("POST", "api/v1/repos/acme/app/issues/7/merge") == []
 }
 
 gitea_lifted(name, path) := [r.code | some r in d.reasons] if {
@@ -84,11 +108,11 @@ test_the_table_guards_leaves_gitea_to_agents_too if {
 # --- branches that the tables protect ----------------------------------------------------------------
 
 tea_branches(method, path, ops) := c if {
-	c := [r.code | some r in gitea_decision(array.concat(call(method, path), ops)).reasons] with data.deputy_data.guards.gitea as {"branches": ["main", "release/*"]}
+	c := [r.code | some r in gitea_decision(array.concat(call(method, path), ops)).reasons] with data.deputy_data.guards.gitea as {"branches": ["main", "release/*", "hot/fix"]}
 }
 
 test_gitea_protected_branches_are_not_written_to if {
-	every branch in ["main", "MAIN", "release/1"] {
+	every branch in ["main", "MAIN", "release/1", "hot/fix"] {
 		every path in ["api/v1/repos/acme/app/contents/a", "api/v1/repos/acme/app/contents", "api/v1/repos/acme/app/diffpatch"] {
 			tea_branches("POST", path, [read_body({"/branch": branch})]) == ["gitea_branch"]
 			tea_branches("PUT", path, [read_body({"/branch": "feature", "/new_branch": branch})]) == ["gitea_branch"]
@@ -101,8 +125,10 @@ test_gitea_protected_branches_are_not_written_to if {
 	}
 	tea_branches("POST", "api/v1/repos/acme/app/contents/a", [read_body({"/branch": "feature"})]) == []
 	tea_branches("POST", "api/v1/repos/acme/app/branches", [read_body({"/new_branch_name": "feature"})]) == []
+	tea_branches("POST", "api/v1/repos/acme/app/merge-upstream", [read_body({"/branch": "feature"})]) == ["gitea_merge"]
 	tea_branches("PUT", "api/v1/repos/acme/app/branches/feature/x", []) == []
 	tea_branches("GET", "api/v1/repos/acme/app/branches/main", []) == []
+	tea_branches("PATCH", "api/v1/repos/acme/app/branches", []) == []
 }
 
 test_a_gitea_branch_that_nobody_names_may_be_protected if {

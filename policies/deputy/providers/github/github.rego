@@ -110,10 +110,8 @@ protected if {
 }
 
 # Defaults of all members, teams, apps, rules: beside its repositories, nothing of an organisation is an agent's to change.
-protected if org in [[], [""]]
-
 protected if {
-	org[0]
+	org
 	not org[0] in ["repos", "projects", "projectsv2", "packages", "public_members"]
 }
 
@@ -157,7 +155,7 @@ writes_to contains object.get(json, "/branch", null) if repo[0] in ["contents", 
 
 writes_to contains object.get(json, "/base", null) if repo[0] == "merges"
 
-writes_to contains branch_of(object.get(json, "/ref", "")) if creates_ref
+writes_to contains branch_of(object.get(json, "/ref", null)) if creates_ref
 
 writes_to contains concat("/", array.slice(repo, 3, count(repo))) if array.slice(repo, 0, 3) == ["git", "refs", "heads"]
 
@@ -165,17 +163,17 @@ writes_to contains object.get(said, "/input/branch/branchName", null) if field =
 
 writes_to contains object.get(said, "/input/base", null) if field == "mergebranch"
 
-writes_to contains branch_of(object.get(said, "/input/name", "")) if field == "createref"
+writes_to contains branch_of(object.get(said, "/input/name", null)) if field == "createref"
 
 # They name a ref by its id.
 writes_to contains null if field in ["updateref", "updaterefs", "deleteref"]
 
-# A tag, or another ref, is no branch; what was not read may be one.
+# A tag, or another ref, is no branch and has no answer; what was not read may be one.
 branch_of(ref) := trim_prefix(ref, "refs/heads/") if {
 	startswith(ref, "refs/heads/")
 } else := null if {
 	not startswith(ref, "refs/")
-} else := ""
+}
 
 json := object.get(input.request.body, "json", {})
 

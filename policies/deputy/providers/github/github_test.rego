@@ -8,6 +8,7 @@ test_repositories_stay if {
 		gh("PATCH", path) == []
 	}
 	gh("POST", "repos/acme/app/transfer") == ["github_repo_delete"]
+	gh("GET", "repos/acme/app/transfer") == []
 	gh("DELETE", "repos/acme/app/issues/comments/9") == []
 	every path in ["orgs/acme", "orgs/acme/", "organizations/9"] {
 		"github_repo_delete" in gh("DELETE", path)
@@ -18,6 +19,8 @@ test_a_server_of_ones_own_has_a_prefix if {
 	gh("DELETE", "api/v3/repos/acme/app") == ["github_repo_delete"]
 	gh("PUT", "API/V3/user/emails") == ["github_protected"]
 	gh("POST", "api/graphql") == ["github_graphql"]
+	gh("POST", "x/graphql") == []
+	gh("POST", "api/x") == []
 	gh("POST", "api/v3/repos/acme/app/issues") == []
 }
 
@@ -34,7 +37,12 @@ test_secrets_keys_hooks_and_access_stay if {
 		"repos/acme/app/actions/permissions", "repos/acme/app/environments/prod", "organizations/9/memberships/bob",
 		"orgs/acme/teams", "orgs/acme/rulesets", "orgs/acme/actions/variables/A", "orgs/acme/blocks/bob",
 		"orgs/acme/personal-access-token-requests/3", "enterprises/e/actions/permissions", "scim/v2/organizations/acme/Users",
-		"applications/abc/grant", "admin/users",
+		"applications/abc/grant", "admin/users", "app/hook/config", "installation/token", "setup/api/start", "manage/v1/config",
+		"repos/acme/app/properties/values", "repos/acme/app/interaction-limits", "repos/acme/app/vulnerability-alerts",
+		"repos/acme/app/automated-security-fixes", "repos/acme/app/private-vulnerability-reporting",
+		"repos/acme/app/immutable-releases", "repos/acme/app/codespaces/secrets/A", "repos/acme/app/agents/secrets/A",
+		"repos/acme/app/actions/oidc/customization/sub", "user/gpg_keys", "user/ssh_signing_keys/3",
+		"user/repository_invitations/3", "user/blocks/bob", "user/interaction-limits",
 	] {
 		every method in ["POST", "PUT", "PATCH", "DELETE", "LINK"] {
 			gh(method, path) == ["github_protected"]
@@ -49,7 +57,15 @@ test_a_file_may_be_called_hooks if {
 	gh("PUT", "repos/acme/app/contents/keys/hooks/secrets") == []
 	gh("PUT", "repos/acme/hooks/contents/a") == []
 	gh("POST", "repos/keys/secrets/issues") == []
-	gh("POST", "orgs/acme/repos") == []
+	gh("POST", "repos/acme/app/contents/secrets") == []
+	gh("POST", "repos/acme/app/tags/x") == []
+	every path in ["repos", "projects", "projectsV2", "packages", "public_members"] {
+		gh("POST", $"orgs/acme/{path}") == []
+	}
+	every path in ["x/codespaces/secrets", "user/x/secrets", "user/codespaces/x"] {
+		gh("POST", path) == []
+	}
+	gh("PATCH", "orgs/acme/") == ["github_protected"]
 	gh("POST", "repos/acme/app/actions/runs/3/cancel") == []
 	gh("PATCH", "orgs/acme") == ["github_protected"]
 }
@@ -75,8 +91,17 @@ reviews := "repos/acme/app/pulls/7/reviews"
 test_agents_do_not_approve if {
 	told("POST", reviews, body({"/event": "APPROVE"})) == ["github_approve"]
 	told("POST", "repos/acme/app/pulls/7/reviews/3/events", body({"/event": "APPROVE"})) == ["github_approve"]
-	every path in ["pulls/7/reviews/3/dismissals", "actions/runs/3/approve", "actions/runs/3/pending_deployments"] {
+	every path in [
+		"pulls/7/reviews/3/dismissals", "actions/runs/3/approve", "actions/runs/3/pending_deployments",
+		"actions/runs/3/deployment_protection_rule",
+	] {
 		told("PUT", sprintf("repos/acme/app/%s", [path]), []) == ["github_approve"]
+		told("GET", sprintf("repos/acme/app/%s", [path]), []) == []
+	}
+	every path in [
+		"issues/7/reviews/3/dismissals", "x/runs/3/approve", "actions/x/3/approve", "issues/7/reviews", "pulls/7/comments",
+	] {
+		told("POST", sprintf("repos/acme/app/%s", [path]), []) == []
 	}
 	told("GET", reviews, []) == []
 }
@@ -107,6 +132,7 @@ test_agents_do_not_merge if {
 	gh("POST", "repos/acme/app/merge-upstream") == ["github_merge"]
 	gh("GET", "repos/acme/app/pulls/7/merge") == []
 	gh("PUT", "repos/acme/app/pulls/7/update-branch") == []
+	gh("PUT", "repos/acme/app/issues/7/merge") == []
 }
 
 refs := "repos/acme/app/git/refs/heads/main"
@@ -119,6 +145,9 @@ test_agents_do_not_force if {
 	told("POST", refs, array.concat(update, body({"/force": false}))) == ["github_force_push"]
 	told("DELETE", refs, array.concat(update, body({"/force": false}))) == ["github_force_push"]
 	told("PATCH", refs, array.concat(update, body({}))) == []
+	told("DELETE", refs, array.concat(update, body({}))) == ["github_force_push"]
+	told("PATCH", "repos/acme/app/git/refs", []) == ["github_force_push"]
+	told("GET", refs, []) == []
 	told("PATCH", refs, body({"/force": false})) == []
 	gh("POST", "repos/acme/app/git/refs") == []
 }
@@ -145,11 +174,20 @@ mutation(name) := told("POST", "graphql", [
 
 test_graphql_is_refused_the_same if {
 	mutation("addComment") == []
-	mutation("mergePullRequest") == ["github_merge"]
-	mutation("enqueuePullRequest") == ["github_merge"]
-	mutation("addPullRequestReview") == ["github_approve"]
-	mutation("updateRef") == ["github_force_push"]
-	every name in ["createBranchProtectionRule", "UpdateEnvironment", "updateEnterpriseProfile"] {
+	every name in ["mergePullRequest", "enqueuePullRequest", "enablePullRequestAutoMerge"] {
+		mutation(name) == ["github_merge"]
+	}
+	every name in ["addPullRequestReview", "submitPullRequestReview", "dismissPullRequestReview", "approveDeployments"] {
+		mutation(name) == ["github_approve"]
+	}
+	every name in ["updateRef", "updateRefs", "deleteRef"] {
+		mutation(name) == ["github_force_push"]
+	}
+	every name in [
+		"createBranchProtectionRule", "UpdateEnvironment", "updateEnterpriseProfile", "createRepositoryRuleset",
+		"createDeployKey", "addCollaborator", "createIpAllowListEntry", "updateOrganization", "publicizeMembership",
+		"cancelInvitation", "verifyVerifiableDomain", "setCustomPropertyValues", "updateTeamReviewAssignment", "blockUser",
+	] {
 		mutation(name) == ["github_protected"]
 	}
 }
@@ -158,11 +196,11 @@ test_graphql_is_refused_the_same if {
 
 protected_branches(method, path, ops) := [r.code | some r in d.reasons] if {
 	d := row_decision(wide, array.concat(call(method, path), ops))
-		with data.deputy_data.guards.github as {"branches": ["main", "release/*"], "merge": true, "force_push": true}
+		with data.deputy_data.guards.github as {"branches": ["main", "release/*", "hot/fix"], "merge": true, "force_push": true}
 }
 
 test_protected_branches_are_not_written_to if {
-	every branch in ["main", "Main", "release/1.2", "release/"] {
+	every branch in ["main", "Main", "release/1.2", "release/", "hot/fix"] {
 		protected_branches("PUT", "repos/acme/app/contents/a", body({"/branch": branch})) == ["github_branch"]
 		protected_branches("DELETE", "repos/acme/app/contents/a/b", body({"/branch": branch})) == ["github_branch"]
 		protected_branches("POST", "repositories/17/merge-upstream", body({"/branch": branch})) == ["github_branch"]
@@ -196,6 +234,8 @@ test_a_branch_that_nobody_names_may_be_protected if {
 test_what_is_no_branch_is_not_protected if {
 	protected_branches("POST", "repos/acme/app/git/refs", body({"/ref": "refs/tags/main"})) == []
 	protected_branches("PATCH", "repos/acme/app/git/refs/tags/main", body({"/force": false})) == []
+	tag := body({"/ref": "refs/tags/v1"})
+	protected_branches("POST", "repos/acme/app/git/refs", tag) == [] with data.deputy_data.guards.base as {"branches": ["*"]}
 	protected_branches("GET", "repos/acme/app/contents/a", []) == []
 	protected_branches("POST", "repos/acme/app/issues", []) == []
 	gh("PUT", "repos/acme/app/contents/a") == []

@@ -41,7 +41,7 @@ protected if path[0] in [
 # crm/v3/objects/users, crm/objects/v3/users, and the number of their type.
 protected if {
 	path[0] == "crm"
-	"objects" in array.slice(path, 1, 3)
+	"objects" in [path[1], path[2]]
 	path[3] in ["users", "user", "0-115"]
 }
 

@@ -69,7 +69,7 @@ test_microsoft_what_people_do_with_their_own if {
 	every path in [
 		"me/messages", "me/sendMail", "me/drive/items/i/children", "me/events", "teams/t/channels/c/messages",
 		"users/u/contacts", "me/drive/items/i/copy", "chats/c/messages", "planner/tasks", "me/manager", "users/u/$ref",
-		"teams/t/archive", "groups/g/photo", "chats/t",
+		"teams/t/archive", "groups/g/photo", "chats/t", "me/manager/x", "groups/g",
 	] {
 		graph("POST", path, []) == []
 	}

@@ -44,7 +44,7 @@ protected if {
 
 protected if object in [
 	"apexclass", "apexcomponent", "apexpage", "apextrigger", "connectedapplication", "fieldpermissions", "group",
-	"groupmember", "loginip", "mutingpermissionset", "namedcredential", "oauthtoken", "objectpermissions", "queuesobject",
+	"groupmember", "loginip", "namedcredential", "oauthtoken", "objectpermissions", "queuesobject",
 	"sessionpermsetactivation", "setupentityaccess", "tenantsecret", "userlogin", "userpackagelicense", "userterritory2association",
 ]
 

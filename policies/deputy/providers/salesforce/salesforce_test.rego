@@ -72,6 +72,12 @@ by_ids(query) := sf("DELETE", "composite/sobjects", [set_to("/request/query", qu
 test_salesforce_records_are_deleted_by_their_ids if {
 	by_ids({"ids": ["001Qy00000AbcdE,a03Qy00000AbcdE"], "allOrNone": ["true"]}) == []
 	by_ids({"ids": ["500Qy00000AbcdE", "00QQy00000AbcdE"]}) == []
+	every prefix in [
+		"001", "002", "003", "006", "00P", "00Q", "00T", "00U", "00a", "00k", "00v", "01s", "01t", "01u", "02i", "02s", "068",
+		"069", "0D5", "0Q0", "500", "501", "701", "800", "801", "a03",
+	] {
+		by_ids({"ids": [$"{prefix}Qy00000AbcdE"]}) == []
+	}
 	every query in [
 		{"ids": ["001Qy00000AbcdE,005Qy00000AbcdE"]}, {"ids": ["0PaQy00000AbcdE"]}, {"ids": ["001Qy00000AbcdE", "00GQy00000AbcdE"]},
 		{"ids": [""]}, {"ids": []}, {}, {"ids": ["001Qy00000AbcdE"], "Ids": ["005Qy00000AbcdE"]}, {"ids": ["001Qy00000AbcdE,"]},
@@ -81,4 +87,7 @@ test_salesforce_records_are_deleted_by_their_ids if {
 	by_ids({"ids": ["005Qy00000AbcdE"]}) == ["salesforce_protected"]
 	sf_lifted("access", "DELETE", "composite/sobjects", [set_to("/request/query", {"ids": ["005Qy00000AbcdE"]})]) == []
 	sf("DELETE", "composite/sobjects", [set_to("/request/query", {}), set_to("/asked", "list")]) == []
+	sf("DELETE", "composite/tree", []) == []
+	sf("DELETE", "query/sobjects", []) == []
+	sf("POST", "composite/sobjects", []) == []
 }

@@ -180,15 +180,19 @@ const createConnect = (options: DialOptions, common: Trust) => {
     return openTunnel({ addresses, port }, { proxy, lookup: proxyLookup, trust, signal })
   }
 
-  /** @param trust the files of one connection, or of all */
-  return (trust: Trust): Connector => {
+  /**
+   * @param trust the files of one connection, or of all
+   * @param http2 over TLS offered before HTTP/1.1 (RFC 7301), over plain http known before (RFC 9113 3.3)
+   */
+  return (trust: Trust, http2 = false): Connector => {
     const context = trust === common ? trusted : followTrust(trust, log)
     const waysOf = (secureContext: SecureContext | null): Ways => {
       const by = (judged: LookupFunction): Connector =>
         buildConnector({
           timeout: connectTimeout,
           lookup: judged,
-          allowH2: false,
+          allowH2: http2,
+          preferH2: http2,
           ...(secureContext === null ? {} : { secureContext }),
         })
       return { all: by(lookup), near: by(near) }
@@ -230,8 +234,12 @@ const createConnect = (options: DialOptions, common: Trust) => {
       // A literal address is never looked up, so it is judged here.
       if (isIP(host) !== 0 && !permitted(host, host))
         return callback(prohibited(host, [host]), null)
-      const end: Ended = (...ended) =>
-        ended[0] === null ? callback(...ended) : callback(notSent(ended[0]), null)
+      const end: Ended = (...ended) => {
+        if (ended[0] !== null) return callback(notSent(ended[0]), null)
+        // As undici marks prior knowledge itself.
+        if (http2 && target.protocol === 'http:') Object.assign(ended[1], { alpnProtocol: 'h2' })
+        callback(...ended)
+      }
       if (simple) ways.all(target, end)
       else over(target, end)
     }
@@ -296,19 +304,25 @@ const createOpen =
     }
   }
 
-/** Connections of one trust: those of calls, and those to whoever answers in JSON. */
-const createAgents = (connect: Connector) => {
+/** Connections of one trust: those of calls, also those in HTTP/2, and those to whoever answers in JSON. */
+const createAgents = (connect: Connector, connectH2: () => Connector) => {
   // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
   // would wait silently behind whoever hangs there.
   // Deadlines of a call are our own (pipeline/forward): undici's timers cost and would end long streams.
-  const upstream = new Agent({
-    connect,
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 30_000,
-    maxHeaderSize: 65_536,
-  })
-  upstream.once('connect', (_origin, targets) => tolerateContinue(targets.at(-1)))
+  const ofCalls = (by: Connector, allowH2: boolean) => {
+    const agent = new Agent({
+      connect: by,
+      allowH2,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      keepAliveTimeout: 30_000,
+      maxHeaderSize: 65_536,
+    })
+    agent.on('connect', (_origin, targets) => tolerateContinue(targets.at(-1)))
+    return agent
+  }
+  const upstream = ofCalls(connect, false)
+  let h2: ReturnType<typeof ofCalls> | null = null
   const identity = new Agent({
     connect,
     headersTimeout: 20_000,
@@ -316,27 +330,36 @@ const createAgents = (connect: Connector) => {
     keepAliveTimeout: 5_000,
     maxHeaderSize: 65_536,
   })
-  return { upstream, identity }
+  return {
+    upstream: (http2 = false) => (http2 ? (h2 ??= ofCalls(connectH2(), true)) : upstream),
+    identity,
+    all: () => [upstream, identity, ...(h2 === null ? [] : [h2])],
+  }
 }
 
 export const createDial = (options: DialOptions): Dial => {
   const common = commonTrust(options.ca)
   const connect = createConnect(options, common)
   const plain = connect(common)
-  const usual = createAgents(plain)
+  const usual = createAgents(plain, () => connect(common, true))
   // A socket that showed one connection's certificate serves no other, though the host be the same.
   const own = new Map<string, ReturnType<typeof createAgents>>()
   const agentsOf = (tls: ConnectionTls | null | undefined): typeof usual => {
     if (tls === null || tls === undefined) return usual
     const key = JSON.stringify([tls.connection, tls.ca, tls.client])
     let agents = own.get(key)
-    if (agents === undefined) own.set(key, (agents = createAgents(connect(trustOf(common, tls)))))
+    if (agents === undefined) {
+      const trust = trustOf(common, tls)
+      agents = createAgents(connect(trust), () => connect(trust, true))
+      own.set(key, agents)
+    }
     return agents
   }
   return {
     open: createOpen(plain, common, options.log ?? QUIET),
     upstream: {
-      dispatch: (request, handler) => agentsOf(request.tls).upstream.dispatch(request, handler),
+      dispatch: (request, handler) =>
+        agentsOf(request.tls).upstream(request.http2).dispatch(request, handler),
     },
     fetch: async (input, { tls, ...init } = {}) => {
       const { fetch } = await import('undici')
@@ -345,16 +368,11 @@ export const createDial = (options: DialOptions): Dial => {
       return fetch(input, { redirect: 'manual', ...init, dispatcher })
     },
     close: async () => {
-      const all = [usual, ...own.values()]
-      await Promise.all(
-        all.flatMap(({ upstream, identity }) => [upstream.destroy(), identity.destroy()]),
-      )
+      const agents = [usual, ...own.values()].flatMap((each) => each.all())
+      await Promise.all(agents.map((agent) => agent.destroy()))
     },
     retire: () => {
-      for (const { upstream, identity } of [usual, ...own.values()]) {
-        void upstream.close()
-        void identity.close()
-      }
+      for (const each of [usual, ...own.values()]) for (const agent of each.all()) void agent.close()
     },
   }
 }

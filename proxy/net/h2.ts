@@ -146,9 +146,11 @@ const answered = ({ rawHeaders, statusCode = 502 }: IncomingMessage) => {
 const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void => {
   if (stream.destroyed || stream.headersSent) return void res.destroy()
   const bodyless = res.statusCode === 204 || res.statusCode === 304
+  // gRPC's trailers-only: its clients know the status in a header section only where that ends the stream.
+  const only = res.headers['grpc-status'] !== undefined
   const fail = (): void => stream.close(h2.internal)
   res.on('error', fail).on('aborted', fail)
-  if (bodyless) {
+  if (bodyless || only) {
     stream.respond(answered(res), { endStream: true })
     res.resume()
     return

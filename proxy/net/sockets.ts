@@ -264,6 +264,8 @@ export const createBodies = (late: (connection: Connection) => void) => {
       const { connection, req } = each
       const { bytesRead } = req.socket
       if (req.complete || req.destroyed || connection.req !== req) waiting.delete(each)
+      // It is answered while it is sent (a stream of gRPC): from here on the deadlines of the call are those of both.
+      else if (connection.res?.headersSent === true) waiting.delete(each)
       // A body that nobody asks for just now, or that the provider does not take, waits for us.
       else if (req.readableFlowing !== true || bytesRead !== each.bytes) {
         each.bytes = bytesRead

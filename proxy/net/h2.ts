@@ -142,6 +142,18 @@ const answered = ({ rawHeaders, statusCode = 502 }: IncomingMessage) => {
   return headers
 }
 
+/**
+ * The answer is whole: of a body that still comes nothing is wanted (RFC 9113 8.1). Unread, it would keep the stream, and with
+ * it the connection.
+ */
+const answeredWhole = (stream: ServerHttp2Stream): void => {
+  setImmediate(() => {
+    if (stream.readableEnded || stream.destroyed) return
+    stream.unpipe().resume()
+    stream.close()
+  })
+}
+
 /** Carries one answer back. */
 const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void => {
   if (stream.destroyed || stream.headersSent) return void res.destroy()
@@ -153,10 +165,14 @@ const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void 
   if (bodyless || only) {
     stream.respond(answered(res), { endStream: true })
     res.resume()
+    answeredWhole(stream)
     return
   }
   stream.respond(answered(res), { waitForTrailers: true })
-  stream.on('wantTrailers', () => stream.sendTrailers({ ...res.trailers }))
+  stream.on('wantTrailers', () => {
+    stream.sendTrailers({ ...res.trailers })
+    answeredWhole(stream)
+  })
   res.pipe(stream)
 }
 type Reset = { readonly internal: number; readonly enhance: number }

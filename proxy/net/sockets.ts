@@ -121,6 +121,8 @@ const onClientError = (error: Broken, socket: Duplex, manners: Manners): void =>
     // Nothing may be written into an answer, this one or an earlier one.
     if (res.headersSent || res.socket === null) return void socket.destroy()
   }
+  // Its request was answered before it was whole, and nobody waits for the rest.
+  if (req?.complete === false && res !== null) return discard(tcp, connection)
   // Who never said anything is told nothing.
   if (tcp.bytesRead === 0) return void socket.destroy()
   socket.write((manners.refusal ?? plainly)(error))

@@ -223,8 +223,10 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
         sent.addTrailers(pairs)
     })
     server.emit('setSecureContext' in server ? 'secureConnection' : 'connection', theirs)
-    if (ended) sent.end()
-    else stream.pipe(sent)
+    if (ended) return void sent.end()
+    // Its body may begin after the answer does, and Node would wait for it.
+    sent.flushHeaders()
+    stream.pipe(sent)
   }
   const front: Http2Server = createServer({
     maxHeaderListPairs: MOST_FIELDS,

@@ -1,5 +1,6 @@
 // gRPC through deputy: Go's own client and server (google.golang.org/grpc) on both sides, and Node's HTTP/2 by hand.
 import { execFile, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
+import { connect } from 'node:http2'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +15,7 @@ if (missing !== '' && process.env['DEPUTY_NO_SKIP'] === '1') throw new Error(mis
 
 const folder = mkdtempSync(join(tmpdir(), 'deputy-grpc-'))
 const SERVICE = '/grpc.testing.TestService'
+const BEARER = 'operator-0123456789abcdef0123456789abcdef'
 const METHODS = ['UnaryCall', 'StreamingOutputCall', 'StreamingInputCall', 'FullDuplexCall']
 const TOKEN = (person: string): string => `at-${person}-0123456789abcdef`
 
@@ -83,6 +85,7 @@ describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
           extra: IDS.map((id) => ({ listen: '127.0.0.1:0', upstream: `api.${id}.test` })),
         },
         upstream: { ca: cert },
+        operators: [{ name: 'ops', bearer: BEARER, may: ['connections', 'revoke'] }],
         providers: IDS.map((id) => provider(id, origins[id])),
         connections: Object.fromEntries(
           IDS.map((id) => [id, { provider: id, client_id: 'deputy', client_secret: 'x', scopes: [] }]),
@@ -160,5 +163,52 @@ describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
     expect(asked?.message).toMatch(/ http:\/\/\S+$/)
     const [nobody] = await call('grpc', '', 'unary')
     expect(nobody).toMatchObject({ code: 'Unauthenticated', answer: ['unauthenticated'] })
+  })
+
+  test('the answer of a refusal, byte for byte: one header section that ends the stream', async () => {
+    const session = connect(`http://${at('grpc')}`)
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': `${SERVICE}/StreamingInputCall`,
+      'content-type': 'application/grpc+proto',
+      te: 'trailers',
+      authorization: 'Bearer user:alice',
+    })
+    const [headers, flags] = await new Promise<[Record<string, unknown>, number]>((resolve) =>
+      stream.once('response', (...said) => resolve([{ ...said[0] }, said[1]])),
+    )
+    session.destroy()
+    expect([headers[':status'], headers['grpc-status'], flags & 1]).toEqual([200, '7', 1])
+    expect(headers).toMatchObject({
+      'content-type': 'application/grpc',
+      'deputy-answer': 'policy_denied',
+    })
+  })
+
+  // Last: what it ends is not there afterwards.
+  test('a revocation ends a stream at both sides, and only that one', async () => {
+    const held = (id: (typeof IDS)[number], person: string) => {
+      const child = spawn(PEER, ['client', at(id), `user:${person}`, 'hold', 'hello'])
+      const out = { child, said: '' }
+      child.stdout.on('data', (chunk: Buffer) => void (out.said += chunk.toString()))
+      return out
+    }
+    const mine = IDS.map((id) => held(id, 'alice'))
+    const others = IDS.map((id) => held(id, 'bob'))
+    const all = [...mine, ...others]
+    await expect.poll(() => all.map(({ said }) => said)).toEqual(all.map(() => 'held\n'))
+    const path = `${deputy.connect}/v1/admin/users/alice/connections`
+    const headers = { authorization: `Bearer ${BEARER}` }
+    expect((await fetch(path, { method: 'DELETE', headers })).status).toBe(200)
+    for (const server of [plain, secured])
+      await expect.poll(() => server.said).toContain('cut alice Canceled')
+    for (const one of mine)
+      await expect.poll(() => one.said).toMatch(/"code":"(?:Internal|Unavailable)"/)
+    expect(others.map(({ said }) => said)).toEqual(others.map(() => 'held\n'))
+    for (const server of [plain, secured]) expect(server.said).not.toContain('cut bob')
+    // The other way: whoever leaves takes the call along.
+    for (const { child } of others) child.kill('SIGKILL')
+    for (const server of [plain, secured])
+      await expect.poll(() => server.said).toContain('cut bob Canceled')
   })
 })

@@ -1,5 +1,6 @@
 // Every connection that deputy opens is checked when it dials, on the resolved address.
 import { lookup as dnsLookup } from 'node:dns'
+import type { ClientHttp2Session } from 'node:http2'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import { createRequire } from 'node:module'
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
@@ -18,6 +19,7 @@ const Agent = part('undici/lib/dispatcher/agent.js') as typeof undici.Agent
 const symbols = part('undici/lib/core/symbols.js') as {
   readonly kSocket: symbol
   readonly kParser: symbol
+  readonly kHTTP2Session: symbol
 }
 const buildConnector = part('undici/lib/core/connect.js') as typeof undici.buildConnector
 
@@ -99,6 +101,36 @@ const tolerateContinue = (client: unknown): void => {
   const { onHeadersComplete } = prototype
   prototype.onHeadersComplete = function (this: Parser, status, upgrade, keepAlive) {
     return onHeadersComplete.call(this, status === 100 ? 102 : status, upgrade, keepAlive)
+  }
+}
+
+const NO_ERROR = 0
+const CANCEL = 8
+/**
+ * RFC 9113 8.1, 8.7: a request that is cut is no whole one, and an answer that is cut neither. undici ends a stream that it
+ * gives up with NO_ERROR, before which Node says that the body has ended; and it takes an answer for whole that ended by a
+ * reset. Both are set right where its session opens streams.
+ */
+const tellCuts = (client: unknown): void => {
+  const session = (client as Record<symbol, ClientHttp2Session | null>)[symbols.kHTTP2Session]
+  if (session == null) return
+  const request = session.request.bind(session)
+  session.request = (...asked) => {
+    const stream = request(...asked)
+    const close = stream.close.bind(stream)
+    stream.close = (code = CANCEL, ...rest) => {
+      stream.end = () => stream
+      close(code, ...rest)
+    }
+    // Before undici's own listener: it hears of the end first.
+    stream.on('end', () => {
+      if (stream.rstCode !== NO_ERROR)
+        stream.emit(
+          'error',
+          Object.assign(new Error('the stream was reset'), { code: 'ECONNRESET' }),
+        )
+    })
+    return stream
   }
 }
 
@@ -318,7 +350,10 @@ const createAgents = (connect: Connector, connectH2: () => Connector) => {
       keepAliveTimeout: 30_000,
       maxHeaderSize: 65_536,
     })
-    agent.on('connect', (_origin, targets) => tolerateContinue(targets.at(-1)))
+    agent.on('connect', (_origin, targets) => {
+      tolerateContinue(targets.at(-1))
+      if (allowH2) tellCuts(targets.at(-1))
+    })
     return agent
   }
   const upstream = ofCalls(connect, false)
@@ -372,7 +407,8 @@ export const createDial = (options: DialOptions): Dial => {
       await Promise.all(agents.map((agent) => agent.destroy()))
     },
     retire: () => {
-      for (const each of [usual, ...own.values()]) for (const agent of each.all()) void agent.close()
+      for (const each of [usual, ...own.values()])
+        for (const agent of each.all()) void agent.close()
     },
   }
 }

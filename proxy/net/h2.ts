@@ -155,12 +155,13 @@ const answeredWhole = (stream: ServerHttp2Stream): void => {
 }
 
 /** Carries one answer back. */
-const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void => {
+const back = (stream: ServerHttp2Stream, res: IncomingMessage): void => {
   if (stream.destroyed || stream.headersSent) return void res.destroy()
   const bodyless = res.statusCode === 204 || res.statusCode === 304
   // gRPC's trailers-only: its clients know the status in a header section only where that ends the stream.
   const only = res.headers['grpc-status'] !== undefined
-  const fail = (): void => stream.close(h2.internal)
+  // Closed, it would first say that its body has ended.
+  const fail = (): void => void stream.destroy(new Error('the answer was cut'))
   res.on('error', fail).on('aborted', fail)
   if (bodyless || only) {
     stream.respond(answered(res), { endStream: true })
@@ -175,7 +176,6 @@ const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void 
   })
   res.pipe(stream)
 }
-type Reset = { readonly internal: number; readonly enhance: number }
 
 export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => {
   /** With the connection of each: Node itself shows a proxy of it only. */
@@ -184,10 +184,7 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
   // Only who is asked in HTTP/2 loads it.
   const { createServer, constants } = process.getBuiltinModule('node:http2')
   const { request } = process.getBuiltinModule('node:http')
-  const codes = {
-    internal: constants.NGHTTP2_INTERNAL_ERROR,
-    enhance: constants.NGHTTP2_ENHANCE_YOUR_CALM,
-  }
+  const codes = { internal: constants.NGHTTP2_INTERNAL_ERROR }
   const refuse = (stream: ServerHttp2Stream, problem: Problem): void => {
     const { status, headers, body } = refusal(problem)
     stream.respond({ ':status': status, ...headers })
@@ -206,7 +203,7 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
       createConnection: () => ours,
     })
     let left = false
-    sent.on('response', (res) => back(stream, res, codes))
+    sent.on('response', (res) => back(stream, res))
     sent.on('error', () => {
       if (!left && !stream.destroyed) stream.close(codes.internal)
     })

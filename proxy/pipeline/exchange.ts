@@ -133,11 +133,7 @@ export const createExchange = (
         shape: errors === null ? undefined : (document) => inShape(errors, document),
         told: act?.kind === 'mcp' ? (document) => refusalFor(act.mcp, document) : undefined,
       })
-      const { status, headers, body } = refusedIn(
-        res.req.headers['content-type'],
-        usual,
-        problem,
-      )
+      const { status, headers, body } = refusedIn(res.req.headers['content-type'], usual, problem)
       res.writeHead(status, headers).end(body)
     } catch (error) {
       // It may be half written: nothing can be said on this connection any more.

@@ -35,7 +35,11 @@ const provider = (id: string, origin: string): Fields => ({
     opaque: 'application/grpc',
   })),
 })
-type Server = { readonly child: ChildProcessWithoutNullStreams; readonly port: number; said: string }
+type Server = {
+  readonly child: ChildProcessWithoutNullStreams
+  readonly port: number
+  said: string
+}
 const startServer = (...args: readonly string[]): Promise<Server> =>
   new Promise((resolve, reject) => {
     const child = spawn(PEER, ['server', ...args])
@@ -88,7 +92,10 @@ describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
         operators: [{ name: 'ops', bearer: BEARER, may: ['connections', 'revoke'] }],
         providers: IDS.map((id) => provider(id, origins[id])),
         connections: Object.fromEntries(
-          IDS.map((id) => [id, { provider: id, client_id: 'deputy', client_secret: 'x', scopes: [] }]),
+          IDS.map((id) => [
+            id,
+            { provider: id, client_id: 'deputy', client_secret: 'x', scopes: [] },
+          ]),
         ),
       },
     })

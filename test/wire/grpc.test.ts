@@ -54,9 +54,7 @@ describe('a refusal', () => {
   test('its message holds the link, and nothing that a header could not', () => {
     const extra = { url: 'https://deputy.example/c/1' }
     const { headers } = told(new Problem('consent_required', 'für 100 %\r\nx: y', { extra }))
-    expect(headers['grpc-message']).toBe(
-      'f%C3%BCr 100 %25%0D%0Ax: y. https://deputy.example/c/1',
-    )
+    expect(headers['grpc-message']).toBe('f%C3%BCr 100 %25%0D%0Ax: y. https://deputy.example/c/1')
     const twice = new Problem('consent_required', 'open https://deputy.example/c/1', { extra })
     expect(told(twice).headers['grpc-message']).toBe('open https://deputy.example/c/1')
   })

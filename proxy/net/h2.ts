@@ -259,6 +259,10 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
       entering = socket
       front.emit('connection', socket)
       entering = null
+      // A server of HTTP/1.1 leaves the other half open: whoever died in the middle would never be missed.
+      socket.on('end', () => socket.destroy())
+      // Its end is told to who reads it; what it said before is the session's, which has it by then.
+      setImmediate(() => socket.resume())
     },
     part: () => {
       for (const session of sessions.keys()) session.close()

@@ -18,6 +18,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { makeCertificate } from '../support/certificate.ts'
 import { PEOPLE, providersAt, startDeputy, TABLES, type Deputy } from '../support/deputy.ts'
 
+type Init = RequestInit & { readonly headers?: Readonly<Record<string, string>> }
 type Heard = { readonly path: string; readonly who: string; readonly headers: object }
 const folder = mkdtempSync(join(tmpdir(), 'deputy-h2-upstream-'))
 const sessions = new Set<Http2Session>()
@@ -86,7 +87,7 @@ beforeEach(() => {
 const ask = (
   way: keyof typeof deputies,
   path: string,
-  init: RequestInit = {},
+  init: Init = {},
   person = 'alice',
 ): Promise<Response> =>
   fetch(`${deputies[way].agent}/api.stream.test${path}`, {
@@ -193,8 +194,8 @@ describe.each(['tls', 'plain'] as const)('%s', (way) => {
       body,
       headers: { 'content-type': 'application/octet-stream' },
       signal: left.signal,
-      ...{ duplex: 'half' },
-    })
+      duplex: 'half',
+    } as Init)
     await leaves.body?.getReader().read()
     left.abort()
     await expect.poll(() => [...closed]).toEqual([['/leaves', constants.NGHTTP2_CANCEL]])

@@ -18,7 +18,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { makeCertificate } from '../support/certificate.ts'
 import { PEOPLE, providersAt, startDeputy, TABLES, type Deputy } from '../support/deputy.ts'
 
-type Init = RequestInit & { readonly headers?: Readonly<Record<string, string>> }
+type Init = RequestInit & {
+  readonly headers?: Readonly<Record<string, string>>
+  readonly duplex?: 'half'
+}
 type Heard = { readonly path: string; readonly who: string; readonly headers: object }
 const folder = mkdtempSync(join(tmpdir(), 'deputy-h2-upstream-'))
 const sessions = new Set<Http2Session>()
@@ -195,7 +198,7 @@ describe.each(['tls', 'plain'] as const)('%s', (way) => {
       headers: { 'content-type': 'application/octet-stream' },
       signal: left.signal,
       duplex: 'half',
-    } as Init)
+    })
     await leaves.body?.getReader().read()
     left.abort()
     await expect.poll(() => [...closed]).toEqual([['/leaves', constants.NGHTTP2_CANCEL]])

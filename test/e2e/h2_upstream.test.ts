@@ -18,7 +18,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { makeCertificate } from '../support/certificate.ts'
 import { PEOPLE, providersAt, startDeputy, TABLES, type Deputy } from '../support/deputy.ts'
 
-type Init = RequestInit & {
+type Init = Omit<RequestInit, 'headers'> & {
   readonly headers?: Readonly<Record<string, string>>
   readonly duplex?: 'half'
 }

@@ -378,6 +378,8 @@ export type Provider = {
   readonly example?: JsonObject | null
   /** Download hosts reachable without a credential. */
   readonly assets: ReadonlyMap<string, string>
+  /** Its hosts are called in HTTP/2: over TLS where they agree to it, over plain http by prior knowledge. Absent: HTTP/1.1. */
+  readonly http2?: boolean
   readonly present: {
     readonly header: string
     readonly scheme: string
@@ -514,8 +516,8 @@ export type ConnectionTls = {
   /** What deputy shows of itself, PEM. */
   readonly client: { readonly cert: string; readonly key: string } | null
 }
-/** A request that names the files it is dialled with. */
-export type Dialled = { readonly tls?: ConnectionTls | null }
+/** A request that names the files it is dialled with, and whether in HTTP/2 where that can be agreed on. */
+export type Dialled = { readonly tls?: ConnectionTls | null; readonly http2?: boolean }
 
 // --- what is known ------------------------------------------------------------------------------
 

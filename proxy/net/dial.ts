@@ -1,5 +1,6 @@
 // Every connection that deputy opens is checked when it dials, on the resolved address.
 import { lookup as dnsLookup } from 'node:dns'
+import type { ClientHttp2Session } from 'node:http2'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import { createRequire } from 'node:module'
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
@@ -18,6 +19,7 @@ const Agent = part('undici/lib/dispatcher/agent.js') as typeof undici.Agent
 const symbols = part('undici/lib/core/symbols.js') as {
   readonly kSocket: symbol
   readonly kParser: symbol
+  readonly kHTTP2Session: symbol
 }
 const buildConnector = part('undici/lib/core/connect.js') as typeof undici.buildConnector
 
@@ -102,6 +104,36 @@ const tolerateContinue = (client: unknown): void => {
   }
 }
 
+const NO_ERROR = 0
+const CANCEL = 8
+/**
+ * RFC 9113 8.1, 8.7: a request that is cut is no whole one, and an answer that is cut neither. undici ends a stream that it
+ * gives up with NO_ERROR, before which Node says that the body has ended; and it takes an answer for whole that ended by a
+ * reset. Both are set right where its session opens streams.
+ */
+const tellCuts = (client: unknown): void => {
+  const session = (client as Record<symbol, ClientHttp2Session | null>)[symbols.kHTTP2Session]
+  if (session == null) return
+  const request = session.request.bind(session)
+  session.request = (...asked) => {
+    const stream = request(...asked)
+    const close = stream.close.bind(stream)
+    stream.close = (code = CANCEL, ...rest) => {
+      stream.end = () => stream
+      close(code, ...rest)
+    }
+    // Before undici's own listener: it hears of the end first.
+    stream.on('end', () => {
+      if (stream.rstCode !== NO_ERROR)
+        stream.emit(
+          'error',
+          Object.assign(new Error('the stream was reset'), { code: 'ECONNRESET' }),
+        )
+    })
+    return stream
+  }
+}
+
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const hostOf = (hostname: string): string => hostname.replace(/^\[|\]$/g, '')
 
@@ -180,15 +212,19 @@ const createConnect = (options: DialOptions, common: Trust) => {
     return openTunnel({ addresses, port }, { proxy, lookup: proxyLookup, trust, signal })
   }
 
-  /** @param trust the files of one connection, or of all */
-  return (trust: Trust): Connector => {
+  /**
+   * @param trust the files of one connection, or of all
+   * @param http2 over TLS offered before HTTP/1.1 (RFC 7301), over plain http known before (RFC 9113 3.3)
+   */
+  return (trust: Trust, http2 = false): Connector => {
     const context = trust === common ? trusted : followTrust(trust, log)
     const waysOf = (secureContext: SecureContext | null): Ways => {
       const by = (judged: LookupFunction): Connector =>
         buildConnector({
           timeout: connectTimeout,
           lookup: judged,
-          allowH2: false,
+          allowH2: http2,
+          preferH2: http2,
           ...(secureContext === null ? {} : { secureContext }),
         })
       return { all: by(lookup), near: by(near) }
@@ -230,8 +266,12 @@ const createConnect = (options: DialOptions, common: Trust) => {
       // A literal address is never looked up, so it is judged here.
       if (isIP(host) !== 0 && !permitted(host, host))
         return callback(prohibited(host, [host]), null)
-      const end: Ended = (...ended) =>
-        ended[0] === null ? callback(...ended) : callback(notSent(ended[0]), null)
+      const end: Ended = (...ended) => {
+        if (ended[0] !== null) return callback(notSent(ended[0]), null)
+        // As undici marks prior knowledge itself.
+        if (http2 && target.protocol === 'http:') Object.assign(ended[1], { alpnProtocol: 'h2' })
+        callback(...ended)
+      }
       if (simple) ways.all(target, end)
       else over(target, end)
     }
@@ -296,19 +336,28 @@ const createOpen =
     }
   }
 
-/** Connections of one trust: those of calls, and those to whoever answers in JSON. */
-const createAgents = (connect: Connector) => {
+/** Connections of one trust: those of calls, also those in HTTP/2, and those to whoever answers in JSON. */
+const createAgents = (connect: Connector, connectH2: () => Connector) => {
   // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
   // would wait silently behind whoever hangs there.
   // Deadlines of a call are our own (pipeline/forward): undici's timers cost and would end long streams.
-  const upstream = new Agent({
-    connect,
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 30_000,
-    maxHeaderSize: 65_536,
-  })
-  upstream.once('connect', (_origin, targets) => tolerateContinue(targets.at(-1)))
+  const ofCalls = (by: Connector, allowH2: boolean) => {
+    const agent = new Agent({
+      connect: by,
+      allowH2,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      keepAliveTimeout: 30_000,
+      maxHeaderSize: 65_536,
+    })
+    agent.on('connect', (_origin, targets) => {
+      tolerateContinue(targets.at(-1))
+      if (allowH2) tellCuts(targets.at(-1))
+    })
+    return agent
+  }
+  const upstream = ofCalls(connect, false)
+  let h2: ReturnType<typeof ofCalls> | null = null
   const identity = new Agent({
     connect,
     headersTimeout: 20_000,
@@ -316,27 +365,36 @@ const createAgents = (connect: Connector) => {
     keepAliveTimeout: 5_000,
     maxHeaderSize: 65_536,
   })
-  return { upstream, identity }
+  return {
+    upstream: (http2 = false) => (http2 ? (h2 ??= ofCalls(connectH2(), true)) : upstream),
+    identity,
+    all: () => [upstream, identity, ...(h2 === null ? [] : [h2])],
+  }
 }
 
 export const createDial = (options: DialOptions): Dial => {
   const common = commonTrust(options.ca)
   const connect = createConnect(options, common)
   const plain = connect(common)
-  const usual = createAgents(plain)
+  const usual = createAgents(plain, () => connect(common, true))
   // A socket that showed one connection's certificate serves no other, though the host be the same.
   const own = new Map<string, ReturnType<typeof createAgents>>()
   const agentsOf = (tls: ConnectionTls | null | undefined): typeof usual => {
     if (tls === null || tls === undefined) return usual
     const key = JSON.stringify([tls.connection, tls.ca, tls.client])
     let agents = own.get(key)
-    if (agents === undefined) own.set(key, (agents = createAgents(connect(trustOf(common, tls)))))
+    if (agents === undefined) {
+      const trust = trustOf(common, tls)
+      agents = createAgents(connect(trust), () => connect(trust, true))
+      own.set(key, agents)
+    }
     return agents
   }
   return {
     open: createOpen(plain, common, options.log ?? QUIET),
     upstream: {
-      dispatch: (request, handler) => agentsOf(request.tls).upstream.dispatch(request, handler),
+      dispatch: (request, handler) =>
+        agentsOf(request.tls).upstream(request.http2).dispatch(request, handler),
     },
     fetch: async (input, { tls, ...init } = {}) => {
       const { fetch } = await import('undici')
@@ -345,16 +403,12 @@ export const createDial = (options: DialOptions): Dial => {
       return fetch(input, { redirect: 'manual', ...init, dispatcher })
     },
     close: async () => {
-      const all = [usual, ...own.values()]
-      await Promise.all(
-        all.flatMap(({ upstream, identity }) => [upstream.destroy(), identity.destroy()]),
-      )
+      const agents = [usual, ...own.values()].flatMap((each) => each.all())
+      await Promise.all(agents.map((agent) => agent.destroy()))
     },
     retire: () => {
-      for (const { upstream, identity } of [usual, ...own.values()]) {
-        void upstream.close()
-        void identity.close()
-      }
+      for (const each of [usual, ...own.values()])
+        for (const agent of each.all()) void agent.close()
     },
   }
 }

@@ -148,10 +148,22 @@ const fieldsOf = (raw: readonly string[]) => {
 }
 
 /**
+ * The answer is whole: of a body that still comes nothing is wanted (RFC 9113 8.1). Unread, it would keep the stream, and with
+ * it the connection.
+ */
+const answeredWhole = (stream: ServerHttp2Stream): void => {
+  setImmediate(() => {
+    if (stream.readableEnded || stream.destroyed) return
+    stream.unpipe().resume()
+    stream.close()
+  })
+}
+
+/**
  * Carries one answer back.
  * @throws Problem upstream_unreachable for a status that Node cannot say in HTTP/2
  */
-const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void => {
+const back = (stream: ServerHttp2Stream, res: IncomingMessage): void => {
   if (stream.destroyed || stream.headersSent) return void res.destroy()
   const { statusCode = 502 } = res
   if (statusCode > 599) {
@@ -160,19 +172,25 @@ const back = (stream: ServerHttp2Stream, res: IncomingMessage, h2: Reset): void 
       headers: proxyStatus('upstream_unreachable', 'http_protocol_error'),
     })
   }
-  const fail = (): void => stream.close(h2.internal)
+  // gRPC's trailers-only: its clients know the status in a header section only where that ends the stream.
+  const only = res.headers['grpc-status'] !== undefined
+  // Closed, it would first say that its body has ended.
+  const fail = (): void => void stream.destroy(new Error('the answer was cut'))
   res.on('error', fail).on('aborted', fail)
   const answered = { ...fieldsOf(res.rawHeaders), ':status': statusCode }
-  if (statusCode === 204 || statusCode === 304) {
+  if (statusCode === 204 || statusCode === 304 || only) {
     stream.respond(answered, { endStream: true })
     res.resume()
+    answeredWhole(stream)
     return
   }
   stream.respond(answered, { waitForTrailers: true })
-  stream.on('wantTrailers', () => stream.sendTrailers(fieldsOf(res.rawTrailers)))
+  stream.on('wantTrailers', () => {
+    stream.sendTrailers(fieldsOf(res.rawTrailers))
+    answeredWhole(stream)
+  })
   res.pipe(stream)
 }
-type Reset = { readonly internal: number; readonly enhance: number }
 
 export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => {
   /** With the connection of each: Node itself shows a proxy of it only. */
@@ -181,10 +199,7 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
   // Only who is asked in HTTP/2 loads it.
   const { createServer, constants } = process.getBuiltinModule('node:http2')
   const { request } = process.getBuiltinModule('node:http')
-  const codes = {
-    internal: constants.NGHTTP2_INTERNAL_ERROR,
-    enhance: constants.NGHTTP2_ENHANCE_YOUR_CALM,
-  }
+  const codes = { internal: constants.NGHTTP2_INTERNAL_ERROR }
   const refuse = (stream: ServerHttp2Stream, problem: Problem): void => {
     const { status, headers, body } = refusal(problem)
     stream.respond({ ':status': status, ...headers })
@@ -213,7 +228,7 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
       createConnection: () => ours,
     })
     let left = false
-    sent.on('response', (res) => heard(stream, () => back(stream, res, codes)))
+    sent.on('response', (res) => heard(stream, () => back(stream, res)))
     sent.on('error', () => {
       if (!left && !stream.destroyed) stream.close(codes.internal)
     })
@@ -230,8 +245,10 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
         sent.addTrailers(pairs)
     })
     server.emit('setSecureContext' in server ? 'secureConnection' : 'connection', theirs)
-    if (ended) sent.end()
-    else stream.pipe(sent)
+    if (ended) return void sent.end()
+    // Its body may begin after the answer does, and Node would wait for it.
+    sent.flushHeaders()
+    stream.pipe(sent)
   }
   const front: Http2Server = createServer({
     maxHeaderListPairs: MOST_FIELDS,
@@ -264,6 +281,10 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
       entering = socket
       front.emit('connection', socket)
       entering = null
+      // A server of HTTP/1.1 leaves the other half open: whoever died in the middle would never be missed.
+      socket.on('end', () => socket.destroy())
+      // Its end is told to who reads it; what it said before is the session's, which has it by then.
+      setImmediate(() => socket.resume())
     },
     part: () => {
       for (const session of sessions.keys()) session.close()

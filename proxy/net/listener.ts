@@ -27,6 +27,7 @@ import {
 import { hostname, ownNames } from './host.ts'
 import { gather } from './turn.ts'
 import { asksForWebSocket } from './websocket.ts'
+import { refusedIn } from '../wire/grpc.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
@@ -196,7 +197,8 @@ const secondVersion = (
 export const startListener = async (options: ListenerOptions): Promise<Listening> => {
   /** Refuses, and reads no further request on this connection. */
   const refuse = (res: ServerResponse, id: string, problem: Problem): void => {
-    const { status, headers, body } = problemAnswer(problem, id, options.typeBase)
+    const usual = problemAnswer(problem, id, options.typeBase)
+    const { status, headers, body } = refusedIn(res.req.headers['content-type'], usual, problem)
     res.shouldKeepAlive = false
     res.writeHead(status, headers).end(body)
   }

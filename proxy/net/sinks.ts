@@ -1,7 +1,7 @@
 // Where an answer's bytes go on their way to the agent: whole for rewriting, undone of a coding, bounded.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
-import { Transform, type TransformCallback, type Writable } from 'node:stream'
+import { Transform, type Readable, type TransformCallback, type Writable } from 'node:stream'
 import {
   createBrotliDecompress,
   createGunzip,
@@ -31,6 +31,14 @@ export const bounded = (req: IncomingMessage, limit: number, moved: () => void):
   req.on('error', (error) => pipe.destroy(error))
   return req.pipe(pipe)
 }
+
+/**
+ * The same for HTTP/2, as what is no stream to undici: of a stream that is still being written it ends its own without a
+ * RST_STREAM, and the provider would hear nothing of a call that was cut.
+ */
+export const iterated = (body: Transform): Readable =>
+  // It takes whatever can be iterated, though its types name streams alone.
+  ({ [Symbol.asyncIterator]: () => body[Symbol.asyncIterator]() }) as unknown as Readable
 
 /** Undoes one content coding (RFC 9110 8.4.1); null: not one that is known here. */
 export const decoderFor = (coding: string): Transform | null =>

@@ -121,6 +121,8 @@ const onClientError = (error: Broken, socket: Duplex, manners: Manners): void =>
     // Nothing may be written into an answer, this one or an earlier one.
     if (res.headersSent || res.socket === null) return void socket.destroy()
   }
+  // Its request was answered before it was whole, and nobody waits for the rest.
+  if (req?.complete === false && res !== null) return discard(tcp, connection)
   // Who never said anything is told nothing.
   if (tcp.bytesRead === 0) return void socket.destroy()
   socket.write((manners.refusal ?? plainly)(error))
@@ -268,6 +270,8 @@ export const createBodies = (late: (connection: Connection) => void) => {
       const { connection, req } = each
       const { bytesRead } = req.socket
       if (req.complete || req.destroyed || connection.req !== req) waiting.delete(each)
+      // It is answered while it is sent (a stream of gRPC): from here on the deadlines of the call are those of both.
+      else if (connection.res?.headersSent === true) waiting.delete(each)
       // A body that nobody asks for just now, or that the provider does not take, waits for us.
       else if (req.readableFlowing !== true || bytesRead !== each.bytes) {
         each.bytes = bytesRead

@@ -13,6 +13,7 @@ import type { TakenOut } from './obligation/redaction.ts'
 import type { BeginTimeline, Ended, Timeline } from '../observe/timeline.ts'
 import type { RouteTable } from './route.ts'
 import { inShape } from '../wire/error_shape.ts'
+import { refusedIn } from '../wire/grpc.ts'
 
 /** Everything that one call decides by, swapped whole at a reload; a call keeps the one it began with. */
 export type Snapshot = {
@@ -126,12 +127,13 @@ export const createExchange = (
       const vendors = (deps.via ?? 'proxy') === 'proxy'
       const errors = vendors ? (call.route?.connection.provider.errors ?? null) : null
       const { act } = call
-      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, {
+      const usual = problemAnswer(problem, call.id, deps.typeBase, {
         agent: res.req.headers['user-agent'],
         waits: asksToWait(res.req),
         shape: errors === null ? undefined : (document) => inShape(errors, document),
         told: act?.kind === 'mcp' ? (document) => refusalFor(act.mcp, document) : undefined,
       })
+      const { status, headers, body } = refusedIn(res.req.headers['content-type'], usual, problem)
       res.writeHead(status, headers).end(body)
     } catch (error) {
       // It may be half written: nothing can be said on this connection any more.

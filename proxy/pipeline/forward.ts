@@ -7,15 +7,17 @@ import type { Upstream } from '../net/dial.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/respond.ts'
 import { peekAt, type Peek } from '../net/peek.ts'
 import { fault, proxyStatus } from '../net/fault.ts'
-import { bounded } from '../net/sinks.ts'
+import { bounded, iterated } from '../net/sinks.ts'
 import { joined, switched } from '../net/websocket.ts'
 import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import { createSlots } from './slots.ts'
 import { targetText } from '../wire/canonical.ts'
+import { grpcHeaders, isGrpc } from '../wire/grpc.ts'
 import { limitedFor } from '../wire/retry_after.ts'
 import { lacking } from '../wire/scopes.ts'
 import {
   challengeIn,
+  flatSection,
   createScrubbers,
   namedTrailers,
   scopesLacking,
@@ -124,6 +126,8 @@ type Sending = Answer & {
   sent: boolean
   /** Bytes from the agent since a WebSocket stands. */
   up: number
+  /** Ends what the provider still gets of a body, in HTTP/2; null: none is on its way. */
+  endBody: (() => void) | null
   /** Ends a WebSocket; null: none stands. */
   cut: (() => void) | null
   resolve: (ended: Forwarded) => void
@@ -193,6 +197,7 @@ export const createForward = (deps: {
     if (call.done) return false
     call.done = true
     live.remove(call.slot)
+    call.endBody?.()
     const { route, timeline } = call.job
     timeline?.at('deputy.ended')
     deps.upstream({
@@ -266,10 +271,40 @@ export const createForward = (deps: {
     })
   }
 
+  /** A body that goes on while it comes. */
+  const streamed = (call: Sending, http2: boolean) => {
+    const pipe = bounded(call.req, deps.requestBody, () => {
+      call.seen = tick
+    })
+    if (!http2) return pipe
+    // Whoever has the whole answer sends no more, and the stream must not stay open for it.
+    call.endBody = () => {
+      call.req.unpipe(pipe)
+      pipe.end()
+    }
+    return iterated(pipe)
+  }
+
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
     const { body, route, pointers, signed, guard, sifted, again, later } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
+    // A handshake is one of HTTP/1.1 (RFC 6455 4.1).
+    const http2 = route.connection.provider.http2 === true && !call.job.websocket && !route.asset
+    const headers = upstreamHeaders({
+      sifted,
+      host: route.authority,
+      provider: route.connection.provider,
+      token: injected?.token ?? null,
+      contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
+      chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
+      coding:
+        pointers.length > 0 || signed !== null || guard != null
+          ? 'rewritable'
+          : injected === null
+            ? 'as_asked'
+            : 'identity',
+    })
     let over = false
     /** While its answer waits: `lost` is how its connection ended meanwhile, which matters only to an answer that is passed on. */
     let held: { lost: Error | null } | null = null
@@ -356,27 +391,9 @@ export const createForward = (deps: {
         path: targetText(route.target),
         method: route.target.method,
         ...(call.job.websocket ? { upgrade: 'websocket' } : {}),
-        headers: upstreamHeaders({
-          sifted,
-          host: route.authority,
-          provider: route.connection.provider,
-          token: injected?.token ?? null,
-          contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
-          chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
-          coding:
-            pointers.length > 0 || signed !== null || guard != null
-              ? 'rewritable'
-              : injected === null
-                ? 'as_asked'
-                : 'identity',
-        }),
-        body:
-          body.state === 'none'
-            ? null
-            : (body.bytes ??
-              bounded(call.req, deps.requestBody, () => {
-                call.seen = tick
-              })),
+        http2,
+        headers: isGrpc(body.contentType) ? grpcHeaders(headers, injected !== null) : headers,
+        body: body.state === 'none' ? null : (body.bytes ?? streamed(call, http2)),
       },
       handler: {
         onRequestStart(started) {
@@ -397,7 +414,7 @@ export const createForward = (deps: {
           if (code < 200) return
           call.seen = tick
           call.job.timeline?.at('deputy.first_byte')
-          const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
+          const raw = flatSection(started.rawHeaders)
           const asked =
             code === 401 && injected !== null
               ? challengeIn(valuesOf(raw, 'www-authenticate').join(', '), (said) =>
@@ -445,7 +462,7 @@ export const createForward = (deps: {
         onResponseEnd(ended) {
           if (past()) return
           if (peek !== null) release(null)
-          const trailers = (ended.rawTrailers ?? []) as readonly (string | Buffer)[]
+          const trailers = flatSection(ended.rawTrailers)
           answers.end(call, trailers)
         },
         onResponseError(_started, error) {
@@ -500,6 +517,7 @@ export const createForward = (deps: {
         credential: job.injected,
         sent: false,
         up: 0,
+        endBody: null,
         cut: null,
         resolve,
         leave: () => {

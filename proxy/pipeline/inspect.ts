@@ -8,6 +8,7 @@ import { readMessage, type Spoken } from '../envelope/jsonrpc.ts'
 import { asMembers, isMessage, mailIn, unread as unreadMail } from '../envelope/mail.ts'
 import { queryMembers, readBody } from '../wire/body.ts'
 import type { BodyRules, Read } from '../wire/body.ts'
+import { takes } from '../wire/grpc.ts'
 import { EXACT } from '../wire/json.ts'
 import { readMedia } from '../wire/media.ts'
 import type { Media } from '../wire/media.ts'
@@ -149,7 +150,7 @@ export const inspect = (
     stripped: [],
     ...(mail === undefined ? {} : { mail: unreadMail(mail) }),
   }
-  if (operation.opaque && media.essence !== operation.opaque)
+  if (operation.opaque && !takes(operation.opaque, media.essence))
     throw new Problem(
       'unsupported_media_type',
       `${operation.id} takes bodies of ${operation.opaque} and no others`,

@@ -7,6 +7,7 @@ import { asMembers, isMessage, mailIn } from '../envelope/mail.ts'
 import { queryMembers, readBody, readMember } from '../wire/body.ts'
 import type { BodyRules, Read } from '../wire/body.ts'
 import { canonicalTarget } from '../wire/canonical.ts'
+import { takes } from '../wire/grpc.ts'
 import { atPointer, EXACT } from '../wire/json.ts'
 import { readMedia } from '../wire/media.ts'
 import { stripQuery } from '../wire/strip.ts'
@@ -96,7 +97,7 @@ const bodyOf = (
       json: queryMembers(query, operation.inspect, null),
     }
   const media = readMedia(contentType ?? (body.kind === 'json' ? 'application/json' : null))
-  if (operation.opaque && media.essence !== operation.opaque)
+  if (operation.opaque && !takes(operation.opaque, media.essence))
     throw unsupported(`${operation.id} takes bodies of ${operation.opaque} and no others`)
   if (body.kind === 'json') {
     if (media.reading !== 'json' || (media.charset !== null && media.charset !== 'utf-8'))

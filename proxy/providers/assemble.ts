@@ -187,6 +187,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     hostFromToken: d.host_from_token,
     slots: parts.slots,
     assets: parts.assets,
+    http2: d.http2,
     present: {
       header: header.toLowerCase(),
       scheme,

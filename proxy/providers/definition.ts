@@ -300,6 +300,7 @@ export const definition = z.strictObject({
     .default(null),
   hosts: hostList.optional(),
   assets: hostList.default([]),
+  http2: z.boolean().default(false),
   present: z
     .string()
     .regex(

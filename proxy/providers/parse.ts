@@ -154,6 +154,8 @@ export const parseProvider = (
     mcp === null
       ? withCatalogue(d, read(), { ...serving, ...from }, report)
       : mcpRows(d, mcp.path, report)
+  if (!d.http2 && rows.some(({ opaque }) => opaque === 'application/grpc'))
+    report('http2', 'must be true: gRPC (opaque: application/grpc) is spoken in HTTP/2')
   const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
     const read = parseProvider(changed, `${where}: slots.${name}`, {
       ...beside,

@@ -2,19 +2,7 @@
 // member of that shape and nothing else.
 import type { Json } from '../model.ts'
 import type { ProblemDocument } from '../problem.ts'
-
-/** google.rpc.Code by HTTP status, as Google's APIs write it. */
-const GRPC: Readonly<Record<number, string>> = {
-  400: 'INVALID_ARGUMENT',
-  401: 'UNAUTHENTICATED',
-  403: 'PERMISSION_DENIED',
-  404: 'NOT_FOUND',
-  409: 'ABORTED',
-  429: 'RESOURCE_EXHAUSTED',
-  500: 'INTERNAL',
-  503: 'UNAVAILABLE',
-  504: 'DEADLINE_EXCEEDED',
-}
+import { statusName } from './grpc.ts'
 
 /**
  * What a template may name (`providers/definition` refuses others). `{status}` alone stays a
@@ -25,7 +13,7 @@ const wordsOf = (document: ProblemDocument): Readonly<Record<string, string | nu
   code: document.code,
   CODE: document.code.toUpperCase(),
   status: document.status,
-  grpc: GRPC[document.status] ?? 'UNKNOWN',
+  grpc: statusName(document.status),
   type: document.type,
   title: document.title,
   instance: document.instance,

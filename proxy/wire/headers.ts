@@ -270,6 +270,14 @@ export const upstreamHeaders = (input: UpstreamInput): string[] => {
 const latin1 = (part: string | Buffer | undefined): string =>
   typeof part === 'string' ? part : (part?.toString('latin1') ?? '')
 
+/** A section as undici tells it: names and values in turn (HTTP/1.1), or by name (HTTP/2). */
+export const flatSection = (told: unknown): readonly (string | Buffer)[] => {
+  if (Array.isArray(told)) return told as readonly (string | Buffer)[]
+  return Object.entries(
+    (told ?? {}) as Readonly<Record<string, string | readonly string[]>>,
+  ).flatMap(([name, values]) => [values].flat().flatMap((value) => [name, value]))
+}
+
 /** `url`: its value is a URL (`Location`), `links`: a list of them (`Link`, RFC 8288). */
 export type AnswerRule = 'keep' | 'drop' | 'rewritten' | 'url' | 'links'
 const answerRule = (lower: string): AnswerRule => {

@@ -141,7 +141,9 @@ test('the commands read it by their options, below `state` or where it is named'
   expect(same).toContain('1 the same, 0 would change, 0 undetermined')
   const half = await said('policy', 'diff', BUNDLE, '--inputs', 'inputs.jsonl')
   expect(half).toContain('--inputs needs --inputs-key')
-  expect(await said('audit', 'whois', '--user', 'alice')).toMatch(/^hmac:[\w-]{43}\talice\n$/)
+  expect(await said('audit', 'whois', '--user', 'alice')).toMatch(
+    /^hmac:[\w-]{43}\talice\tdefault\tlocal\n$/,
+  )
 })
 
 const skipped = NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`

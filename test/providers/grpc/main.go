@@ -1,0 +1,225 @@
+// A server and a client of gRPC's own interoperability service (grpc.testing.TestService), to stand on both sides of deputy.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	pb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// The person by the token of the call, as an ordinary provider knows it: at-alice-… is alice.
+func who(ctx context.Context) (string, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	said := md.Get("authorization")
+	if len(said) != 1 || !strings.HasPrefix(said[0], "Bearer at-") {
+		return "", status.Error(codes.Unauthenticated, "no token of this provider")
+	}
+	return strings.Split(said[0], "-")[1], nil
+}
+
+type server struct {
+	pb.UnimplementedTestServiceServer
+}
+
+func payload(text string) *pb.Payload { return &pb.Payload{Body: []byte(text)} }
+
+func (server) UnaryCall(ctx context.Context, in *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+	name, err := who(ctx)
+	if err != nil {
+		return nil, err
+	}
+	grpc.SetTrailer(ctx, metadata.Pairs("x-served-for", name))
+	if in.ResponseStatus != nil {
+		return nil, status.Error(codes.Code(in.ResponseStatus.Code), in.ResponseStatus.Message)
+	}
+	return &pb.SimpleResponse{Username: name, Payload: in.Payload}, nil
+}
+
+func (server) StreamingOutputCall(in *pb.StreamingOutputCallRequest, out pb.TestService_StreamingOutputCallServer) error {
+	name, err := who(out.Context())
+	if err != nil {
+		return err
+	}
+	for i := range in.ResponseParameters {
+		if err := out.Send(&pb.StreamingOutputCallResponse{Payload: payload(fmt.Sprintf("%s %d", name, i))}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (server) StreamingInputCall(in pb.TestService_StreamingInputCallServer) error {
+	size := 0
+	for {
+		one, err := in.Recv()
+		if err == io.EOF {
+			return in.SendAndClose(&pb.StreamingInputCallResponse{AggregatedPayloadSize: int32(size)})
+		}
+		if err != nil {
+			return err
+		}
+		size += len(one.Payload.Body)
+	}
+}
+
+func (server) FullDuplexCall(both pb.TestService_FullDuplexCallServer) error {
+	name, err := who(both.Context())
+	if err != nil {
+		return err
+	}
+	for {
+		one, err := both.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			fmt.Printf("cut %s %s\n", name, status.Code(err))
+			return err
+		}
+		if string(one.Payload.Body) == "enough" {
+			return status.Error(codes.OutOfRange, "it ends while the client still sends")
+		}
+		if err := both.Send(&pb.StreamingOutputCallResponse{Payload: payload(name + " " + string(one.Payload.Body))}); err != nil {
+			return err
+		}
+	}
+}
+
+func serve(cert, key string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err)
+	var options []grpc.ServerOption
+	if cert != "" {
+		secured, err := credentials.NewServerTLSFromFile(cert, key)
+		must(err)
+		options = append(options, grpc.Creds(secured))
+	}
+	s := grpc.NewServer(options...)
+	pb.RegisterTestServiceServer(s, server{})
+	fmt.Printf("port %d\n", listener.Addr().(*net.TCPAddr).Port)
+	must(s.Serve(listener))
+}
+
+type said struct {
+	User    string   `json:"user,omitempty"`
+	Texts   []string `json:"texts,omitempty"`
+	Size    int      `json:"size,omitempty"`
+	Code    string   `json:"code"`
+	Message string   `json:"message,omitempty"`
+	Trailer []string `json:"trailer,omitempty"`
+	Answer  []string `json:"answer,omitempty"`
+}
+
+func told(s said, err error, trailer metadata.MD) {
+	s.Code = status.Code(err).String()
+	s.Message = status.Convert(err).Message()
+	s.Trailer = trailer.Get("x-served-for")
+	s.Answer = trailer.Get("deputy-answer")
+	line, err := json.Marshal(s)
+	must(err)
+	fmt.Println(string(line))
+}
+
+func call(address, tag, what, text string) {
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	must(err)
+	client := pb.NewTestServiceClient(connection)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tag)
+	var trailer metadata.MD
+	keep := grpc.Trailer(&trailer)
+	switch what {
+	case "unary":
+		for range 20 {
+			answer, err := client.UnaryCall(ctx, &pb.SimpleRequest{Payload: payload(text)}, keep)
+			told(said{User: answer.GetUsername(), Texts: []string{string(answer.GetPayload().GetBody())}}, err, trailer)
+			if err != nil {
+				return
+			}
+		}
+	case "fails":
+		_, err := client.UnaryCall(ctx, &pb.SimpleRequest{ResponseStatus: &pb.EchoStatus{Code: 9, Message: text}}, keep)
+		told(said{}, err, trailer)
+	case "server":
+		stream, err := client.StreamingOutputCall(ctx, &pb.StreamingOutputCallRequest{ResponseParameters: make([]*pb.ResponseParameters, 5)})
+		must(err)
+		s := said{}
+		for {
+			var one *pb.StreamingOutputCallResponse
+			if one, err = stream.Recv(); err != nil {
+				break
+			}
+			s.Texts = append(s.Texts, string(one.Payload.Body))
+		}
+		if err == io.EOF {
+			err = nil
+		}
+		told(s, err, stream.Trailer())
+	case "client":
+		stream, err := client.StreamingInputCall(ctx)
+		must(err)
+		for range 5 {
+			must(stream.Send(&pb.StreamingInputCallRequest{Payload: payload(text)}))
+		}
+		answer, err := stream.CloseAndRecv()
+		told(said{Size: int(answer.GetAggregatedPayloadSize())}, err, stream.Trailer())
+	case "bidi", "hold", "early":
+		stream, err := client.FullDuplexCall(ctx)
+		must(err)
+		s := said{}
+		for i := 0; i < 5 && err == nil; i++ {
+			// One after the other: each answer comes while the request is still open.
+			word := fmt.Sprintf("%s %d", text, i)
+			if what == "early" && i == 2 {
+				word = "enough"
+			}
+			if err = stream.Send(&pb.StreamingOutputCallRequest{Payload: payload(word)}); err != nil {
+				break
+			}
+			var one *pb.StreamingOutputCallResponse
+			if one, err = stream.Recv(); err == nil {
+				s.Texts = append(s.Texts, string(one.Payload.Body))
+			}
+			if what == "hold" && i == 0 && err == nil {
+				fmt.Println("held")
+				_, err = stream.Recv()
+			}
+		}
+		if err == nil {
+			must(stream.CloseSend())
+			if _, err = stream.Recv(); err == io.EOF {
+				err = nil
+			}
+		}
+		told(s, err, stream.Trailer())
+	}
+}
+
+func main() {
+	switch os.Args[1] {
+	case "server":
+		serve(os.Args[2], os.Args[3])
+	case "client":
+		call(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	}
+}

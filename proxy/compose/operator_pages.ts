@@ -1,10 +1,7 @@
 // The console: for operators who sign in, on the connect listener.
 import type { RequestListener } from 'node:http'
 import type { createOperatorsApi } from '../api/operators.ts'
-import { createActs, createSwitch } from '../api/acts.ts'
-import { createGate } from '../api/operator.ts'
 import { within } from '../net/admin.ts'
-import { createConsoleSignIn } from '../people/console/session.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import { brandOf } from './pages.ts'
@@ -32,10 +29,6 @@ export const createConsolePages = (
   const shown = {
     ...operators,
     session,
-    signIn: createConsoleSignIn(rules, { ...session, fetch: core.fetch, signIn }),
-    gate: createGate({ ...operators, operators: [], signIn: null, mono: clock.mono }),
-    acts: createActs(operators),
-    turn: createSwitch(operators),
     brand: brandOf(config, core.logo)?.words ?? null,
     recent,
     since,
@@ -52,7 +45,19 @@ export const createConsolePages = (
   let close = (): void => {}
   opened(() => close())
   return whenAsked(log, async () => {
-    const made = (await import('../people/console/app.ts')).createConsole(shown)
+    const [app, { createConsoleSignIn }, { createGate }, acts] = await Promise.all([
+      import('../people/console/app.ts'),
+      import('../people/console/session.ts'),
+      import('../api/operator.ts'),
+      import('../api/acts.ts'),
+    ])
+    const made = app.createConsole({
+      ...shown,
+      signIn: createConsoleSignIn(rules, { ...session, fetch: core.fetch, signIn }),
+      gate: createGate({ ...operators, operators: [], signIn: null, mono: clock.mono }),
+      acts: acts.createActs(operators),
+      turn: acts.createSwitch(operators),
+    })
     close = made.close
     return made.app
   })

@@ -181,6 +181,17 @@ test('somebody who was suspended cannot finish an old link: nothing is stored an
     expect(listed.items).toEqual([])
   } finally {
     house.people((rows) => rows)
+    // The next test must find him again.
+    await expect
+      .poll(
+        () =>
+          house.authorize('bob').then(
+            ({ status }) => status,
+            () => 'refused',
+          ),
+        { timeout: 15_000 },
+      )
+      .toBe('pending')
   }
 })
 

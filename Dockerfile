@@ -73,7 +73,7 @@ COPY --from=build --chown=0:0 /opt/deputy-proxy/ /opt/deputy-proxy/
 COPY --from=build --chown=65532:65532 /state/ /var/lib/
 ENV NODE_ENV=production \
     DEPUTY_CONFIG=/etc/deputy/deputy.yaml \
-    MALLOC_ARENA_MAX=2
+    MALLOC_ARENA_MAX=1
 WORKDIR /var/lib/deputy
 USER 65532:65532
 EXPOSE 7410 7411 7412

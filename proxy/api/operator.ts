@@ -1,10 +1,11 @@
 // Who calls the operators' API, what they may do there, and which person they ask about.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
+import type { z } from 'zod'
 import type { Log, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
-import { invalid } from './rest.ts'
+import { invalid, readQuery } from './rest.ts'
 
 /** `list`: see the runs of others, for those who may not mint them. */
 export type May = 'runs' | 'connections' | 'revoke' | 'list'
@@ -200,3 +201,26 @@ export const createGate = (deps: {
 }
 
 export type Gate = ReturnType<typeof createGate>
+
+/**
+ * Who asks to see or end something of the person whom the path names, and that person.
+ * @throws Problem of an operator who may not, or of a person who cannot be meant
+ */
+export const personAsked = async <
+  Q extends z.ZodType<{ tenant?: string | undefined; realm?: string | undefined }>,
+>(
+  c: Context,
+  gate: Gate,
+  naming: Naming,
+  shape: Q,
+): Promise<{
+  readonly operator: Operator
+  readonly person: Person
+  readonly query: z.output<Q>
+}> => {
+  const operator = await gate.enter(c, 'revoke')
+  const query = readQuery(c, shape)
+  const person = personNamed(namingFor(naming, operator), c.req.param('id') ?? '', query)
+  await gate.mustServe(operator, person.tenant)
+  return { operator, person, query }
+}

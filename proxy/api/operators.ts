@@ -14,7 +14,7 @@ import {
   bearerAmong,
   by,
   createGate,
-  namingFor,
+  personAsked,
   personNamed,
   type Machine,
   type Operator,
@@ -162,10 +162,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   })
 
   route('DELETE', '/v1/admin/users/:id/connections', async (c) => {
-    const operator = await gate.enter(c, 'revoke')
-    const query = readQuery(c, shapes.revokeQuery)
-    const person = personNamed(namingFor(deps, operator), c.req.param('id') ?? '', query)
-    await gate.mustServe(operator, person.tenant)
+    const { operator, person, query } = await personAsked(c, gate, deps, shapes.revokeQuery)
     return c.json(await endAll(operator, person, query.agent ?? null))
   })
 

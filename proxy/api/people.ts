@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import type { Person, PersonalRows } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { by, namingFor, personNamed, type Gate, type Naming, type Operator } from './operator.ts'
+import { by, personAsked, type Gate, type Naming, type Operator } from './operator.ts'
 import type { ApiRoute } from './openapi.ts'
 import { invalid, readBody, readQuery, short, whole, type Rest } from './rest.ts'
 
@@ -96,10 +96,7 @@ export const addPeopleRoutes = (
   })
 
   route('GET', '/v1/admin/users/:id', async (c) => {
-    const operator = await gate.enter(c, 'revoke')
-    const query = readQuery(c, personQuery)
-    const person = personNamed(namingFor(deps, operator), c.req.param('id') ?? '', query)
-    await gate.mustServe(operator, person.tenant)
+    const { operator, person } = await personAsked(c, gate, deps, personQuery)
     const kept = await people.of(person)
     await onEvent('person.exported', { ...by(operator), user: person, rows: countsOf(kept) })
     // Of whom nothing is kept, no names are made up for whoever asks.
@@ -109,10 +106,7 @@ export const addPeopleRoutes = (
   })
 
   route('DELETE', '/v1/admin/users/:id', async (c) => {
-    const operator = await gate.enter(c, 'revoke')
-    const query = readQuery(c, personQuery)
-    const person = personNamed(namingFor(deps, operator), c.req.param('id') ?? '', query)
-    await gate.mustServe(operator, person.tenant)
+    const { operator, person } = await personAsked(c, gate, deps, personQuery)
     const kept = await people.of(person)
     const known = isKnown(kept)
     await people.unlock(person)

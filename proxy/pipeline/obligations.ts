@@ -1,6 +1,7 @@
 // Carries out what policy demands with an allow, or refuses: an obligation that cannot be met turns the permit into a refusal.
-import type { Decision, Obligation, Principal, Route } from '../model.ts'
+import type { Decision, JsonObject, Obligation, Principal, Route } from '../model.ts'
 import { Problem, toProblem, type ProblemCode } from '../problem.ts'
+import { arePointers } from '../wire/rewrite.ts'
 import type { Act } from './classify.ts'
 import type { Body } from './inspect.ts'
 
@@ -75,6 +76,35 @@ export const refuse = (name: string, why: string): never => {
   throw new Problem('obligation_refused', `policy demands ${JSON.stringify(name)}: ${why}`, {
     extra: { obligation: name },
   })
+}
+
+export type Pointed = Pick<Redaction, 'in' | 'pointers'>
+const pointed = new WeakMap<JsonObject, Pointed>()
+/**
+ * The members that an obligation of this type names, on one side; the properties of one decision are read once.
+ * @throws Problem obligation_refused
+ */
+export const readPointed = (
+  type: 'redact' | 'seal',
+  name: string,
+  properties: JsonObject,
+): Pointed => {
+  let read = pointed.get(properties)
+  if (read === undefined) {
+    const { in: where, pointers, ...rest } = properties
+    if (
+      (where !== 'request' && where !== 'response') ||
+      !arePointers(pointers) ||
+      pointers.length === 0 ||
+      Object.keys(rest).length > 0
+    )
+      return refuse(
+        name,
+        `${type} takes in (request or response) and pointers, a list of JSON pointers`,
+      )
+    pointed.set(properties, (read = { in: where, pointers }))
+  }
+  return read
 }
 
 const NO_GATHERING: Gathering = {

@@ -1,47 +1,28 @@
 // The obligation `redact`: members that are taken out of what leaves, and values that are replaced in what comes back.
 import { hash } from 'node:crypto'
-import type { EnvelopeFormat, JsonObject } from '../../model.ts'
+import type { EnvelopeFormat } from '../../model.ts'
 import { partsOf, redactAnswer, type Redacting } from '../../envelope/redacted.ts'
 import type { Guard } from '../../net/guarded.ts'
 import { beginsJson } from '../../wire/body.ts'
 import { alike, EXACT } from '../../wire/json.ts'
 import { readMedia } from '../../wire/media.ts'
-import { arePointers, takeOutOfJson } from '../../wire/rewrite.ts'
+import { takeOutOfJson } from '../../wire/rewrite.ts'
 import { formNames } from '../../wire/strip.ts'
 import type { Body } from '../inspect.ts'
 import {
+  readPointed,
   refuse,
   type Carrier,
   type Keeping,
   type Obliged,
   type Owed,
+  type Pointed,
   type Redaction,
 } from '../obligations.ts'
 import type { Request } from '../request.ts'
 
 /** What was taken out of a request: the pointers that were demanded, and `sha256:…` of what is sent; null: nothing was there. */
 export type TakenOut = { readonly pointers: readonly string[]; readonly digest: string | null }
-
-type Read = Pick<Redaction, 'in' | 'pointers'>
-const known = new WeakMap<JsonObject, Read>()
-const readProperties = (name: string, properties: JsonObject): Read => {
-  let read = known.get(properties)
-  if (read === undefined) {
-    const { in: where, pointers, ...rest } = properties
-    if (
-      (where !== 'request' && where !== 'response') ||
-      !arePointers(pointers) ||
-      pointers.length === 0 ||
-      Object.keys(rest).length > 0
-    )
-      return refuse(
-        name,
-        'redact takes in (request or response) and pointers, a list of JSON pointers',
-      )
-    known.set(properties, (read = { in: where, pointers }))
-  }
-  return read
-}
 
 const UNREAD = 'what is said in a WebSocket is not read'
 /** What an answer to this call is; a text: why nothing can be redacted in it. */
@@ -89,7 +70,7 @@ const fieldAt = (name: string, pointer: string): 'named' | 'inside' | null => {
 const checkRequest = (
   name: string,
   { act, part, body, route }: Obliged,
-  { pointers }: Read,
+  { pointers }: Pointed,
 ): void => {
   if (part !== null || act.kind === 'mcp' || act.kind === 'graphql')
     refuse(name, 'nothing can be taken out of a call inside another one, or of a message')
@@ -117,13 +98,13 @@ export const takenByHook = (
   name: string,
   pointers: readonly string[],
 ): Redaction => {
-  const read: Read = { in: 'request', pointers }
+  const read: Pointed = { in: 'request', pointers }
   checkRequest(name, about, read)
   return { ...read, part: about.part }
 }
 
 export const redactCarrier: Carrier = (about, name, properties) => {
-  const read = readProperties(name, properties)
+  const read = readPointed('redact', name, properties)
   if (read.in === 'request') checkRequest(name, about, read)
   else {
     const why = answerOf(about)

@@ -1,31 +1,18 @@
 // The obligation `seal`: members of what leaves and of what comes back, kept for the investigator alone, before either does.
 import type { Evidence } from '../../audit/records.ts'
 import type { MembersOf } from '../../audit/inputs.ts'
-import type { JsonObject, Log } from '../../model.ts'
+import type { Log } from '../../model.ts'
 import { Problem } from '../../problem.ts'
 import { EXACT } from '../../wire/json.ts'
 import { readMedia } from '../../wire/media.ts'
-import { arePointers, valuesInJson } from '../../wire/rewrite.ts'
-import { refuse, type Carrier, type Obliged } from '../obligations.ts'
+import { valuesInJson } from '../../wire/rewrite.ts'
+import { readPointed, refuse, type Carrier, type Obliged, type Pointed } from '../obligations.ts'
 
 /** Bytes of one record before it is sealed: a line of evidence is read as a whole. */
 const MOST_BYTES = 1024 * 1024
 
-type Read = { readonly in: 'request' | 'response'; readonly pointers: readonly string[] }
-const readProperties = (name: string, properties: JsonObject): Read => {
-  const { in: where, pointers, ...rest } = properties
-  if (
-    (where !== 'request' && where !== 'response') ||
-    !arePointers(pointers) ||
-    pointers.length === 0 ||
-    Object.keys(rest).length > 0
-  )
-    return refuse(name, 'seal takes in (request or response) and pointers, a list of JSON pointers')
-  return { in: where, pointers }
-}
-
 /** Throws where what is to be kept could stand in a place that is not looked at. */
-const check = (name: string, { act, part, body }: Obliged, where: Read['in']): void => {
+const check = (name: string, { act, part, body }: Obliged, where: Pointed['in']): void => {
   if (part !== null || act.kind === 'mcp' || act.kind === 'graphql')
     refuse(name, 'members of a call inside another one, of a message or of GraphQL cannot be kept')
   if (act.operation.websocket != null)
@@ -68,7 +55,7 @@ export const createSealCarrier = (deps: {
     }
   }
   return async (about, name, properties) => {
-    const { in: where, pointers } = readProperties(name, properties)
+    const { in: where, pointers } = readPointed('seal', name, properties)
     check(name, about, where)
     const { exchange, who, route } = about
     const { insensitive } = route.connection.provider.names ?? EXACT

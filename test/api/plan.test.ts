@@ -241,14 +241,7 @@ test.skipIf(!curl)(
       kinds: ['rest'],
       access: ['read', 'write'],
       operations: ['*'],
-      path: ['**'],
-      agents: ['*'],
-      entitlement: '*',
-      scopes: [],
       max_entitlement_age_s: 300,
-      obligations: {},
-      step_up: {},
-      approval: {},
     }
     const deputy = await startDeputy({
       upstream: house.upstream.origin,

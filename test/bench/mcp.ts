@@ -12,19 +12,7 @@ const TOOLS = Array.from({ length: 60 }, (_, i) => ({
   description: 'Does one of sixty things, which the model reads about here at some length.',
   inputSchema: { type: 'object', properties: { title: { type: 'string' } } },
 }))
-const ROW = {
-  kinds: ['mcp'],
-  access: ['read'],
-  operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
-  max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
-}
+const ROW = { kinds: ['mcp'], operations: ['*'], max_entitlement_age_s: 300 }
 
 export const measureMcp = async ({ quick }: Size): Promise<Section> => {
   const calls = quick ? 20 : 1_000

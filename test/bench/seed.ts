@@ -69,19 +69,7 @@ const TABLES = {
   role_grants: { [BENCH]: { developer: ['read'] } },
   grants: {
     [BENCH]: {
-      read: {
-        kinds: ['rest'],
-        access: ['read'],
-        operations: ['*'],
-        path: ['**'],
-        agents: ['*'],
-        entitlement: '*',
-        scopes: [],
-        max_entitlement_age_s: 300,
-        obligations: {},
-        step_up: {},
-        approval: {},
-      },
+      read: { kinds: ['rest'], operations: ['*'], max_entitlement_age_s: 300 },
     },
   },
   providers: { [BENCH]: { hosts: ['api.github.com'], assets: [], inspect_body: [] } },

@@ -57,14 +57,7 @@ beforeAll(async () => {
     kinds: ['rest'],
     access: ['read', 'write'],
     operations: ['*'],
-    path: ['**'],
-    agents: ['*'],
-    entitlement: '*',
-    scopes: [],
     max_entitlement_age_s: 300,
-    obligations: {},
-    step_up: {},
-    approval: {},
   }
   const hosts: Record<string, readonly string[]> = {
     openai: ['api.openai.com'],

@@ -12,14 +12,7 @@ const wide = {
   kinds: ['rest', 'asset'],
   access: ['read', 'write', 'delete', 'admin'],
   operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
 }
 const with_ = (name: string, value: Fields): Fields => ({ ...TABLES[name], ...value })
 const tables = (row: Fields = wide): Record<string, Fields> => ({

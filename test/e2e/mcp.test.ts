@@ -29,14 +29,7 @@ const row = (access: readonly string[]): Fields => ({
   kinds: ['mcp'],
   access,
   operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
 })
 
 beforeAll(async () => {

@@ -26,14 +26,7 @@ beforeAll(async () => {
     kinds: ['mcp'],
     access: ['read', 'write', 'delete'],
     operations: ['*'],
-    path: ['**'],
-    agents: ['*'],
-    entitlement: '*',
-    scopes: [],
     max_entitlement_age_s: 300,
-    obligations: {},
-    step_up: {},
-    approval: {},
   }
   const tools = [
     'test_simple_text',

@@ -26,14 +26,7 @@ const row = (operations: readonly string[]): Fields => ({
   kinds: ['mcp'],
   access: ['read', 'write'],
   operations,
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
 })
 
 beforeAll(async () => {

@@ -13,14 +13,7 @@ const row = (change: Fields = {}): Fields => ({
   kinds: ['rest', 'graphql', 'mcp'],
   access: ['read', 'write', 'delete', 'admin'],
   operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
   ...change,
 })
 const hiding = (operations: readonly string[], ...pointers: readonly string[]): Fields => ({

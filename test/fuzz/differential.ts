@@ -56,14 +56,7 @@ const grant = {
   kinds: ['rest', 'asset'],
   access: ['read', 'write', 'delete'],
   operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
 }
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 

@@ -68,14 +68,8 @@ const tables = (): Readonly<Record<string, Fields>> => {
     kinds: ['rest', 'graphql', 'asset'],
     access: ['read', 'write', 'delete', 'admin'],
     operations: ['*'],
-    path: ['**'],
-    agents: ['*'],
-    entitlement: '*',
-    scopes: [],
     max_entitlement_age_s: 0,
     obligations,
-    step_up: {},
-    approval: {},
   })
   const each = (value: (name: string) => unknown): Fields =>
     Object.fromEntries(NAMES.map((name) => [name, value(name)]))

@@ -98,14 +98,7 @@ const grant = (access: readonly string[]): Fields => ({
   kinds: ['rest', 'asset'],
   access,
   operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
 })
 const ALL = ['acme', 'stream', 'github']
 const each = (value: unknown): Fields => Object.fromEntries(ALL.map((id) => [id, value]))

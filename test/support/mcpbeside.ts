@@ -9,14 +9,7 @@ export const row = (access: readonly string[]): Fields => ({
   kinds: ['mcp', 'rest'],
   access,
   operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
 })
 
 /** The definition of such a server, with tools of every kind of access. */

@@ -38,14 +38,8 @@ const row = (access: readonly string[], obligations: Fields): Fields => ({
   kinds: ['rest'],
   access,
   operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
   max_entitlement_age_s: 300,
   obligations,
-  step_up: {},
-  approval: {},
 })
 const operation = (id: string, method: string, path: string, access: string): Fields => ({
   id,

@@ -13,7 +13,6 @@ import type { Seen } from '../directory/asked.ts'
 import type { Fetch } from '../net/dial.ts'
 import type { Connection, PolicyEngine, StandingRow } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
-import { createDifferences } from '../policy/differences.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
 import { createFeeds } from '../directory/feed.ts'
@@ -89,8 +88,6 @@ const openGround = async (scope: Scope, now: () => InForce, told: Told) => {
     newId: createUlid(clock.now),
     count: createCounting({ limits: store.limits, clock }),
     history: createHistory({ history: store.history, clock, keeps: true }),
-    /** Where `policy.shadow` said something else. */
-    differences: createDifferences(clock.now),
     /** Checks addresses as the configuration in force has it. */
     fetch: ((input, init) => now().dial.fetch(input, init)) satisfies Fetch,
     calls: createCalls({

@@ -236,17 +236,11 @@ const unlessFree = ({ begin, spanOf }: Traces, isFree: () => boolean): Traces =>
 })
 
 /** The policy in force, with `policy.shadow` beside it for calls that would leave. */
-const besideShadow = (
-  { metrics, note, differences }: Core,
-  later: () => Pick<Later, 'policy' | 'shadow'>,
-) => {
+const besideShadow = ({ metrics, note }: Core, later: () => Pick<Later, 'policy' | 'shadow'>) => {
   const told: ShadowTold = {
     counted: metrics.shadow,
-    differed: (differed, call) => {
-      const { part, ...what } = differed
-      note('policy.shadow', part === null ? what : { ...what, part })
-      differences.note(differed, call)
-    },
+    differed: ({ part, ...what }) =>
+      note('policy.shadow', part === null ? what : { ...what, part }),
   }
   return (): PolicyEngine | null => {
     const { policy, shadow } = later()

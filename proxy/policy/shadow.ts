@@ -4,7 +4,6 @@ import type {
   Asks,
   InputMember,
   Log,
-  Person,
   PolicyDecision,
   PolicyEngine,
   PolicyFailure,
@@ -15,7 +14,7 @@ import { whole } from './instance.ts'
 import { openPolicySource, type PolicySource, type PolicySourceOptions } from './source.ts'
 import { activateAside } from './why/trial.ts'
 
-export type Said = {
+type Said = {
   readonly allow: boolean
   /** Codes of reasons; of a failure its own. */
   readonly reasons: readonly string[]
@@ -34,18 +33,9 @@ export type Differed = {
   readonly shadow: Said
   readonly policy: { readonly revision: string; readonly digest: string }
 }
-/** What the evidence says of the call in a record of its own already. */
-export type Called = {
-  readonly person: Person
-  readonly agent: string
-  readonly connection: string
-  readonly operation: string
-  /** Of the policy in force. */
-  readonly revision: string
-}
 export type ShadowTold = {
   readonly counted: (result: ShadowResult) => void
-  readonly differed: (what: Differed, call: Called) => void
+  readonly differed: (what: Differed) => void
 }
 export type Shadow = {
   /** The same engine, whose questions the shadow is asked too. */
@@ -91,27 +81,11 @@ const resultOf = (
   return alike(serving, shadow) ? 'same' : 'otherwise'
 }
 
-/** Which call it was, of the text that both were asked: deputy's own, so that its shape is known. */
-const callIn = (text: string) => {
-  const input = JSON.parse(text) as Readonly<Record<string, unknown>>
-  const at = (name: string, member: string): unknown => {
-    const of = input[name]
-    return isObject(of) ? of[member] : undefined
-  }
-  const part = at('request', 'part')
-  const number = isObject(part) ? part['number'] : null
-  return {
-    exchange: String(input['request_id']),
-    part: typeof number === 'number' ? number : null,
-    person: {
-      tenant: String(at('user', 'tenant')),
-      realm: String(at('user', 'realm')),
-      id: String(at('user', 'id')),
-    },
-    agent: String(at('agent', 'id')),
-    connection: String(at('provider', 'connection')),
-    operation: String(at('operation', 'id')),
-  }
+/** Which call it was, of the text that both were asked. */
+const callIn = (text: string): Pick<Differed, 'exchange' | 'part'> => {
+  const { request_id: exchange, request } = JSON.parse(text) as Readonly<Record<string, unknown>>
+  const part = isObject(request) && isObject(request['part']) ? request['part']['number'] : null
+  return { exchange: String(exchange), part: typeof part === 'number' ? part : null }
 }
 
 /**
@@ -144,9 +118,6 @@ const logOf = (log: Log, bundle: string): Log => ({
     log.error({ ...fields, bundle }, 'policy.shadow is refused, and calls go on without it'),
 })
 
-/** Whom to tell, and what is known of the policy in force. */
-type Of = { readonly told: ShadowTold } & Pick<PolicyEngine, 'asks' | 'revision'>
-
 /** Begins to load, and does not wait for it. */
 export const openShadow = (
   options: Omit<PolicySourceOptions, 'onChange' | 'activate' | 'providers' | 'connections'>,
@@ -174,7 +145,7 @@ export const openShadow = (
     shadow: PolicyEngine,
     asked: () => string,
     serving: PolicyDecision | PolicyFailure,
-    { told, revision }: Of,
+    told: ShadowTold,
   ): Promise<void> => {
     waiting += 1
     try {
@@ -182,15 +153,14 @@ export const openShadow = (
       const said = await shadow.evaluate(text)
       const result = resultOf(serving, said)
       told.counted(result)
-      if (result !== 'same' && result !== 'failed' && result !== 'skipped') {
-        const { exchange, part, ...call } = callIn(text)
-        const [ours, theirs] = [saidBy(serving), saidBy(said)]
-        const policy = { revision: shadow.revision, digest: shadow.digest }
-        told.differed(
-          { exchange, part, result, serving: ours, shadow: theirs, policy },
-          { ...call, revision },
-        )
-      }
+      if (result !== 'same' && result !== 'failed' && result !== 'skipped')
+        told.differed({
+          ...callIn(text),
+          result,
+          serving: saidBy(serving),
+          shadow: saidBy(said),
+          policy: { revision: shadow.revision, digest: shadow.digest },
+        })
     } catch (error) {
       told.counted('failed')
       log.error({ err: error }, 'policy.shadow could not be asked')
@@ -202,15 +172,15 @@ export const openShadow = (
     input: string,
     repeated: readonly InputMember[],
     serving: PolicyDecision | PolicyFailure,
-    of: Of,
+    { told, asks }: { readonly told: ShadowTold; readonly asks: Asks },
   ): void => {
     const shadow = source?.current() ?? null
-    if (shadow === null || waiting >= MOST_WAITING) of.told.counted('skipped')
-    else void ask(shadow, () => whole(input, filling(repeated, of.asks, shadow.asks)), serving, of)
+    if (shadow === null || waiting >= MOST_WAITING) told.counted('skipped')
+    else void ask(shadow, () => whole(input, filling(repeated, asks, shadow.asks)), serving, told)
   }
   const wrapped = new WeakMap<PolicyEngine, PolicyEngine>()
   const beside: Shadow['beside'] = (serving, told) => {
-    const of = { told, asks: serving.asks, revision: serving.revision }
+    const of = { told, asks: serving.asks }
     let engine = wrapped.get(serving)
     if (engine !== undefined) return engine
     engine = {

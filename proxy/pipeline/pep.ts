@@ -145,7 +145,6 @@ const cutQuery = (
   { route, place }: Tagged,
   tags: TagSearch,
 ): { readonly bare: Route; readonly sealed: Sealed | null } => {
-  call.timeline?.at('deputy.routed')
   const untagged = tags.target(route.target)
   // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
   // An address that deputy sealed is the provider's to the letter.
@@ -227,6 +226,7 @@ export const createPep = (deps: PepDeps) => {
   const way: Way = async (call, req, res, dedicated) => {
     const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) // 400 404 409
     const tagged = await deps.tagged(req, matched) //                                  401
+    call.timeline?.at('deputy.routed')
     const { bare, sealed } = cutQuery(call, tagged, deps.tags) //                      400
     call.route = bare
     const first = await identified(req, tagged) //                                     401, before other bodies are read
@@ -236,6 +236,7 @@ export const createPep = (deps: PepDeps) => {
     const slot = tagged.place === null && first.place === 'slot'
     const route = (call.route = sealedQuery(call, bare, who, sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                        400
+    call.timeline?.at('deputy.identified')
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
     let request = await flight.uncut(
       follow(deps.agentOn(who.agent, who.person.tenant), () =>
@@ -276,7 +277,8 @@ export const createPep = (deps: PepDeps) => {
       if (hooks !== null && asked?.hooks !== hooks)
         asked = { hooks, redactions: await flight.uncut(hooks.before(hooked)) } //     403 503
       const owed = await flight.uncut(deps.obligations.carry(each)) //                 403 429 503
-      call.credential = await flight.uncut(credentialOf(call, who, request, holding)) // 403 502 503
+      call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
+      if (call.credential !== null) call.timeline?.at('deputy.credential')
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
       const redactions = [...(asked?.redactions ?? []), ...owed]
@@ -302,17 +304,14 @@ export const createPep = (deps: PepDeps) => {
     }
   }
 
-  const entry = (call: Call, who: Principal, { connection }: Route) => {
-    call.timeline?.at('deputy.identified')
-    return {
-      id: call.id,
-      person: who.person,
-      agent: who.agent,
-      connection: connection.name,
-      run: who.run,
-      standing: who.standing ?? null,
-    }
-  }
+  const entry = (call: Call, who: Principal, { connection }: Route) => ({
+    id: call.id,
+    person: who.person,
+    agent: who.agent,
+    connection: connection.name,
+    run: who.run,
+    standing: who.standing ?? null,
+  })
 
   /** What the provider put into the query of a URL that it gave this person passes, as it came. */
   const sealedQuery = (call: Call, route: Route, who: Principal, sealed: Sealed | null): Route => {
@@ -416,16 +415,10 @@ export const createPep = (deps: PepDeps) => {
       .authorizationId
   }
 
-  const credentialOf = (call: Call, who: Principal, { act, route }: Request, holding: Holding) =>
+  const credentialOf = (who: Principal, { act, route }: Request, holding: Holding) =>
     act.kind === 'asset'
       ? null
-      : follow(
-          deps.credentials.take(holding, route.connection, route.host, ofShare(who)),
-          (taken) => {
-            call.timeline?.at('deputy.credential')
-            return taken
-          },
-        )
+      : deps.credentials.take(holding, route.connection, route.host, ofShare(who))
 
   const refusals = createRefusals({ link: deps.link, look })
   return createExchange(deps, way, refusals.told)

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import type { AllowedOf } from '../../proxy/consent/allowed.ts'
 import { createPermit } from '../../proxy/consent/permit.ts'
-import type { Connection, Decision, Holding, OperationRow, Principal } from '../../proxy/model.ts'
+import type { Connection, Decision, Holding, OperationRow } from '../../proxy/model.ts'
 import type { Question } from '../../proxy/pipeline/decide.ts'
-import { provider as bare } from '../wire/fixture.ts'
+import { alice, provider as bare } from '../wire/fixture.ts'
 
 const row = (
   id: string,
@@ -27,15 +27,6 @@ const acme: Connection = {
   clientId: 'c',
   clientSecret: null,
   scopes: ['notes', 'team'],
-}
-const alice: Principal = {
-  person: { tenant: 'default', realm: 'corp', id: 'alice' },
-  agent: 'triage',
-  verified: true,
-  claims: null,
-  issuedAt: null,
-  expiresAt: null,
-  run: null,
 }
 const held = (
   granted: readonly string[] | null,

@@ -16,17 +16,8 @@ import { STANDING } from '../../proxy/pipeline/standing.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { mailPlaces } from '../../proxy/providers/catalogue.ts'
 import { canonicalTarget } from '../../proxy/wire/canonical.ts'
-import { provider } from '../wire/fixture.ts'
+import { alice, provider } from '../wire/fixture.ts'
 
-const alice: Principal = {
-  person: { tenant: 'default', realm: 'corp', id: 'alice' },
-  agent: 'triage',
-  verified: true,
-  claims: null,
-  issuedAt: null,
-  expiresAt: null,
-  run: null,
-}
 const call = { id: 'call-1' } as unknown as Call
 const [FIRST, FRESH] = [{ n: 1 }, { n: 2 }] as unknown as readonly [Facts, Facts]
 const held = { kind: 'held', account: 'a1' } as unknown as Holding

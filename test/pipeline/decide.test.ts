@@ -10,7 +10,6 @@ import type {
   PolicyDecision,
   PolicyEngine,
   PolicyFailure,
-  Principal,
 } from '../../proxy/model.ts'
 import {
   beyondRun,
@@ -21,7 +20,7 @@ import {
 } from '../../proxy/pipeline/decide.ts'
 import type { Question } from '../../proxy/pipeline/decide.ts'
 import { canonicalTarget } from '../../proxy/wire/canonical.ts'
-import { provider } from '../wire/fixture.ts'
+import { alice as principal, provider } from '../wire/fixture.ts'
 
 const SATURDAY = Date.UTC(2026, 7, 1, 23, 59, 59)
 const operation: Operation = {
@@ -31,15 +30,6 @@ const operation: Operation = {
   inspect: [],
   upload: false,
   rewrite: [],
-}
-const principal: Principal = {
-  person: { tenant: 'default', realm: 'corp', id: 'alice' },
-  agent: 'triage',
-  verified: true,
-  claims: null,
-  issuedAt: null,
-  expiresAt: null,
-  run: null,
 }
 const entitlements: Entitlements = {
   active: true,

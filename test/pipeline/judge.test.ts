@@ -11,7 +11,7 @@ import { NO_BODY } from '../../proxy/pipeline/inspect.ts'
 import { createJudge, type JudgeDeps } from '../../proxy/pipeline/judge.ts'
 import type { Request } from '../../proxy/pipeline/request.ts'
 import { STANDING } from '../../proxy/pipeline/standing.ts'
-import { provider } from '../wire/fixture.ts'
+import { alice, provider } from '../wire/fixture.ts'
 
 const GET = { ...STANDING, id: 'notes.get', access: 'read' } as const
 const DROP = { ...STANDING, id: 'notes.drop', access: 'delete' } as const
@@ -25,15 +25,6 @@ const requestOf = (act: Act): Request => ({
   body: NO_BODY,
   sifted: {} as unknown as Request['sifted'],
 })
-const alice: Principal = {
-  person: { tenant: 'default', realm: 'corp', id: 'alice' },
-  agent: 'triage',
-  verified: true,
-  claims: null,
-  issuedAt: null,
-  expiresAt: null,
-  run: null,
-}
 const lets = { id: 'st_1', days: 1, expires_at: 2_000_000_000, operations: ['notes.get'] }
 const facts = { entitlements: { source: 'file' } } as unknown as Facts
 const call = { id: 'c', stripped: [] } as unknown as Call

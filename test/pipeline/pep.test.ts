@@ -11,7 +11,6 @@ import type {
   Holding,
   Injected,
   OperationRow,
-  Principal,
   Provider,
 } from '../../proxy/model.ts'
 import { needsOf } from '../../proxy/consent/approvers.ts'
@@ -41,7 +40,7 @@ import { createMcpSessions } from '../../proxy/wire/mcp_session.ts'
 import { createQuerySeals } from '../../proxy/wire/query_seal.ts'
 import { createTagSearch } from '../../proxy/wire/stray_tag.ts'
 import { lines, sendRaw } from '../support/raw.ts'
-import { provider as acme } from '../wire/fixture.ts'
+import { alice, provider as acme } from '../wire/fixture.ts'
 
 const servers: Server[] = []
 afterEach(() => {
@@ -84,15 +83,6 @@ const connection: Connection = {
   clientId: 'c',
   clientSecret: null,
   scopes: ['notes'],
-}
-const alice: Principal = {
-  person: { tenant: 'default', realm: 'corp', id: 'alice' },
-  agent: 'triage',
-  verified: true,
-  claims: null,
-  issuedAt: null,
-  expiresAt: null,
-  run: null,
 }
 const held: Holding = {
   kind: 'held',

@@ -1,5 +1,15 @@
 import { Problem } from '../../proxy/problem.ts'
-import type { Provider } from '../../proxy/model.ts'
+import type { Principal, Provider } from '../../proxy/model.ts'
+
+export const alice: Principal = {
+  person: { tenant: 'default', realm: 'corp', id: 'alice' },
+  agent: 'triage',
+  verified: true,
+  claims: null,
+  issuedAt: null,
+  expiresAt: null,
+  run: null,
+}
 
 export const provider: Provider = {
   id: 'acme',

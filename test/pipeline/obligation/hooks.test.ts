@@ -1,7 +1,7 @@
 // What is asked of a hook, of which call or part, and what its answer does: it can only take away.
 import { describe, expect, test } from 'vitest'
 import type { Hook, HookAnswer } from '../../../proxy/directory/hook.ts'
-import type { Decision, EnvelopeFormat, Principal } from '../../../proxy/model.ts'
+import type { Decision, EnvelopeFormat } from '../../../proxy/model.ts'
 import type { Act } from '../../../proxy/pipeline/classify.ts'
 import type { Question } from '../../../proxy/pipeline/decide.ts'
 import { NO_BODY, type Body } from '../../../proxy/pipeline/inspect.ts'
@@ -9,17 +9,8 @@ import { createHooks, documentOf, type HookSaid } from '../../../proxy/pipeline/
 import type { Obliged } from '../../../proxy/pipeline/obligations.ts'
 import { STANDING } from '../../../proxy/pipeline/standing.ts'
 import { canonicalTarget } from '../../../proxy/wire/canonical.ts'
-import { provider } from '../../wire/fixture.ts'
+import { alice, provider } from '../../wire/fixture.ts'
 
-const alice: Principal = {
-  person: { tenant: 'default', realm: 'corp', id: 'alice' },
-  agent: 'triage',
-  verified: true,
-  claims: null,
-  issuedAt: null,
-  expiresAt: null,
-  run: null,
-}
 const actOf = (id: string): Act => ({
   operation: { ...STANDING, id },
   kind: 'rest',

@@ -128,6 +128,12 @@ describe('the same way as in HTTP/1.1', () => {
     expect(JSON.stringify(upstream.seen[0]?.rawHeaders)).not.toContain('forged')
   })
 
+  test('beside it HTTP/1.0 is taken, which curl names in TLS', async () => {
+    const url = `${deputy.addresses['agent_tls'] ?? ''}/api.acme.test/notes`
+    const { stdout } = await run('curl', ['-sk0', '-Hdeputy-user: alice', url])
+    expect(JSON.parse(stdout)).toMatchObject({ login: 'alice' })
+  })
+
   test('many at once on one connection, each its own call with its own evidence', async () => {
     const on = session()
     const paths = Array.from({ length: 60 }, (_, i) => `/n/${i}`)

@@ -319,7 +319,8 @@ export const listening = (server: Server, other: (socket: Socket) => void, patie
   }
   const take = own('connection')
   server.on('connection', (socket: Socket) => {
-    // A stream of HTTP/2, or what came through a tunnel: that is no connection of this listener's own.
+    // What came through a tunnel agreed on it there; a stream of HTTP/2 is no connection of this listener's own.
+    if ('alpnProtocol' in socket && socket.alpnProtocol === 'h2') return other(socket)
     if ('encrypted' in socket || outerOf(socket) !== socket) return take.call(server, socket)
     let came = Buffer.alloc(0)
     const late = setTimeout(() => socket.destroy(), patience)

@@ -4,10 +4,10 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import type { Log } from '../model.ts'
-import type { Head } from './admit.ts'
+import type { Dedicated, Head } from './admit.ts'
+import { outerOf } from './carried.ts'
 import { Problem } from '../problem.ts'
 import { hostname } from './host.ts'
-import type { Dedicated } from './admit.ts'
 
 export type TunnelOptions = {
   /** `identity.header`: what `Proxy-Authorization` says stands there for the way. */
@@ -18,7 +18,7 @@ export type TunnelOptions = {
   /** Throws the Problem of a header section with more than one reading. */
   readonly check: (rawHeaders: readonly string[]) => void
   readonly admission: (host: string) => (req: Head) => 'call' | 'api'
-  /** Hands a connection over whose TLS stands. */
+  /** Hands a connection over whose TLS stands, and what it agreed on (RFC 7301). */
   readonly enter: (socket: TLSSocket) => void
   readonly log: Log
 }
@@ -85,7 +85,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
         const tls = new TLSSocket(socket, {
           isServer: true,
           secureContext,
-          ALPNProtocols: ['http/1.1'],
+          ALPNProtocols: ['h2', 'http/1.1'],
           // Another name than the one that was asked for has two readings.
           SNICallback: (name, done) =>
             name.toLowerCase() === host
@@ -101,6 +101,8 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
         tls.once('secure', () => {
           clearTimeout(late)
           beginning.delete(socket)
+          // As a server of TLS marks those that it took itself: a session of HTTP/2 would wait for it.
+          Object.assign(tls, { secureConnecting: false })
           inside.set(tls, tunnelled)
           options.enter(tls)
         })
@@ -128,7 +130,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
       return true
     },
     end: () => beginning.forEach((socket) => socket.destroy()),
-    of: (req) => inside.get(req.socket) ?? null,
+    of: (req) => inside.get(outerOf(req.socket)) ?? null,
     tag(req, tunnelled) {
       // Within a tunnel that header would be the provider's own affair: only the tunnel's counts.
       const said = tunnelled === null ? authorizationOf(req) : tunnelled.authorization

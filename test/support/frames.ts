@@ -58,6 +58,10 @@ const text = (said: string): Buffer => {
 export const block = (...fields: readonly (readonly [string, string])[]): Buffer =>
   Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]))
 
+/** A literal that the table keeps as its latest entry, which 0xbe then names (RFC 7541 6.2.1, 6.1). */
+export const indexed = (name: string, value: string): Buffer =>
+  Buffer.concat([Buffer.from([0x40]), text(name), text(value)])
+
 export type Frame = {
   readonly type: number
   readonly flags: number

@@ -247,6 +247,11 @@ export const createH2 = ({ server, maxHeaderBytes, patience, refusal }: H2Option
       res.on('end', () => whole(stream))
       heard(stream, () => back(stream, res))
     })
+    // Who asks first (`Expect`) would wait for this word before the body.
+    sent.on('continue', () => {
+      if (!gone(stream) && !stream.headersSent)
+        stream.additionalHeaders({ ':status': constants.HTTP_STATUS_CONTINUE })
+    })
     sent.on('error', () => {
       if (!left && !stream.destroyed) stream.close(codes.internal)
     })
@@ -255,13 +260,15 @@ export const createH2 = ({ server, maxHeaderBytes, patience, refusal }: H2Option
       // The whole of it was sent: who reads it may still be writing the last of it.
       ours.destroy()
     })
-    stream.on('trailers', (_said, _flags, fields: readonly string[] = []) => {
-      const pairs = fields.flatMap((name, i): [string, string][] =>
-        i % 2 === 0 && !name.startsWith(':') ? [[name, fields[i + 1] ?? '']] : [],
-      )
-      if (sent.getHeader('transfer-encoding') !== undefined || sent.chunkedEncoding)
-        sent.addTrailers(pairs)
-    })
+    stream.on('trailers', (_said, _flags, fields: readonly string[] = []) =>
+      heard(stream, () => {
+        const pairs = fields.flatMap((name, i): [string, string][] =>
+          i % 2 === 0 && !name.startsWith(':') ? [[name, fields[i + 1] ?? '']] : [],
+        )
+        if (sent.getHeader('transfer-encoding') !== undefined || sent.chunkedEncoding)
+          sent.addTrailers(pairs)
+      }),
+    )
     server.emit('setSecureContext' in server ? 'secureConnection' : 'connection', theirs)
     if (ended) return void sent.end()
     // Its body may begin after the answer does, and Node would wait for it.

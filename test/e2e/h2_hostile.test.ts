@@ -300,6 +300,27 @@ describe('a stream', () => {
   })
 })
 
+test('trailers of a request do not leave, whatever they say, and the evidence names them', async () => {
+  const spoken = await speak(deputy.agent)
+  const fields: readonly Field[] = [
+    ['x-sum', '1'],
+    ['authorization', 'Bearer other'],
+    ['x-euro', '\xe2\x82\xac'],
+    ['x-line', 'b\r\nx-smuggled: c'],
+  ]
+  spoken.write(
+    frame('headers', 1, HEAD, upload(['trailer', 'x-sum'])),
+    frame('data', 1, 0, Buffer.from('hello')),
+    frame('headers', 1, WHOLE, block(...fields)),
+  )
+  expect(await endOf(spoken)).toBe('passed for alice')
+  expect(upstream.seen[0]?.body.toString()).toBe('hello')
+  expect(upstream.bytes().toString('latin1')).not.toMatch(/x-sum|other|x-euro|smuggled/)
+  await expect
+    .poll(() => deputy.evidence().findLast(({ event }) => event === 'outcome'))
+    .toMatchObject({ stripped: ['trailer:x-sum', 'trailer:authorization', 'trailer:x-euro'] })
+})
+
 test('who keeps the window shut loses each stream whose answer is whole, and no other', async () => {
   const coming: ServerResponse[] = []
   const server = createServer((req, res) => {

@@ -2,7 +2,6 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { connect } from 'node:http2'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -69,9 +68,10 @@ const startServer = (...args: readonly string[]): Promise<Server> =>
 
 let plain: Server
 let secured: Server
+let dying: Server
 let deputy: Deputy
 let ca = ''
-/** Plain, over TLS, and where nobody listens. */
+/** Plain, over TLS, and one that dies. */
 const IDS = ['grpc', 'grpcs', 'gone'] as const
 const SERVED = ['grpc', 'grpcs'] as const
 type Id = (typeof IDS)[number]
@@ -85,23 +85,19 @@ type Said = {
   readonly answer?: readonly string[]
   readonly notes?: readonly string[]
 }
-/** A port that was free a moment ago. */
-const nobody = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' ? (address?.port ?? 0) : 0))
-    })
-  })
 
 describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
   beforeAll(async () => {
     const { cert, key } = makeCertificate(folder)
-    ;[plain, secured] = await Promise.all([startServer('', ''), startServer(cert, key)])
+    ;[plain, secured, dying] = await Promise.all([
+      startServer('', ''),
+      startServer(cert, key),
+      startServer('', ''),
+    ])
     const origins = {
       grpc: `http://127.0.0.1:${plain.port}`,
       grpcs: `https://localhost:${secured.port}`,
-      gone: `http://127.0.0.1:${await nobody()}`,
+      gone: `http://127.0.0.1:${dying.port}`,
     }
     const each = (value: unknown): Fields => Object.fromEntries(IDS.map((id) => [id, value]))
     const { acme } = TABLES['grants'] as { readonly acme: Fields }
@@ -147,7 +143,7 @@ describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
   })
   afterAll(async () => {
     await deputy.close()
-    for (const { child } of [plain, secured]) child.kill()
+    for (const { child } of [plain, secured, dying]) child.kill()
     rmSync(folder, { recursive: true })
   })
 
@@ -270,7 +266,7 @@ describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
     expect(await call('grpc', '', 'bidi', 'hi', proxy)).toMatchObject([{ code: 'OK' }])
   })
 
-  test('what policy refuses, who has no connection, and who cannot be reached', async () => {
+  test('what policy refuses, and who has no connection', async () => {
     const [refused] = await call('grpc', 'user:alice', 'empty')
     expect(refused).toMatchObject({ code: 'PermissionDenied', answer: ['policy_denied'] })
     // Each kind of call: the refusal comes before the first message.
@@ -281,6 +277,14 @@ describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
     }
     const [nobody] = await call('grpc', '', 'unary')
     expect(nobody).toMatchObject({ code: 'Unauthenticated', answer: ['unauthenticated'] })
+  })
+  test('a provider that dies in the middle of a stream, and cannot be reached afterwards', async () => {
+    const held = begin('gone', 'user:alice', 'hold')
+    await expect.poll(() => held.said).toBe('held\n')
+    dying.child.kill('SIGKILL')
+    expect(await held.answers()).toMatchObject([
+      { texts: ['alice hello 0'], code: 'Unavailable', answer: ['upstream_unreachable'] },
+    ])
     const [gone] = await call('gone', 'user:alice', 'unary')
     expect(gone).toMatchObject({ code: 'Unavailable', answer: ['upstream_unreachable'] })
     expect(gone?.message).toMatch(/not sent/)

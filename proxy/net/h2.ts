@@ -13,6 +13,8 @@ export type H2Options = {
   /** Takes what streams become. */
   readonly server: Server
   readonly maxHeaderBytes: number
+  /** ms that a client may take nothing of an answer that is whole. */
+  readonly patience: number
   /** As one answers who cannot be heard: status, headers, body. */
   readonly refusal: (problem: Problem) => {
     readonly status: number
@@ -118,6 +120,8 @@ export const asked = (raw: readonly string[], ended: boolean): Asked => {
     )
   if (!/^[A-Z]{1,20}$/.test(method) || !/^\/[\x21-\x7e]*$|^\*$/.test(path))
     throw new Problem('request_invalid', ':method and :path must name a method and a path')
+  if (!/^https?$/i.test(pseudo.get(':scheme') ?? 'http'))
+    throw new Problem('request_invalid', ':scheme must be http or https')
   const hosts = headers.flatMap((name, i) =>
     i % 2 === 0 && name === 'host' ? [headers[i + 1]] : [],
   )
@@ -148,6 +152,9 @@ const fieldsOf = (raw: readonly string[]) => {
   return fields
 }
 
+/** Reset by its client before it was looked at, or with its connection: nobody would hear an answer. */
+const gone = (stream: ServerHttp2Stream): boolean => stream.destroyed || stream.closed
+
 /**
  * The answer is whole, and of a body that still comes nothing is wanted. It is read and thrown away all the same: there are
  * clients that look at no answer before all of their body is gone, and hear no reset after it (Java 17's). Who says nothing more
@@ -172,7 +179,7 @@ const answeredWhole = (stream: ServerHttp2Stream): void => {
  * @throws Problem upstream_unreachable for a status that Node cannot say in HTTP/2
  */
 const back = (stream: ServerHttp2Stream, res: IncomingMessage): void => {
-  if (stream.destroyed || stream.headersSent) return void res.destroy()
+  if (gone(stream) || stream.headersSent) return void res.destroy()
   const { statusCode = 502 } = res
   if (statusCode > 599) {
     res.destroy()
@@ -194,37 +201,45 @@ const back = (stream: ServerHttp2Stream, res: IncomingMessage): void => {
   }
   stream.respond(answered, { waitForTrailers: true })
   stream.on('wantTrailers', () => {
+    if (gone(stream)) return
     stream.sendTrailers(fieldsOf(res.rawTrailers))
     answeredWhole(stream)
   })
   res.pipe(stream)
 }
 
-export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => {
+export const createH2 = ({ server, maxHeaderBytes, patience, refusal }: H2Options): H2 => {
   /** With the connection of each: Node itself shows a proxy of it only. */
   const sessions = new Map<Http2Session, Socket>()
   let entering: Socket | null = null
   // Only who is asked in HTTP/2 loads it.
   const { createServer, constants } = process.getBuiltinModule('node:http2')
   const { request } = process.getBuiltinModule('node:http')
-  const codes = { internal: constants.NGHTTP2_INTERNAL_ERROR }
+  const codes = { internal: constants.NGHTTP2_INTERNAL_ERROR, cancel: constants.NGHTTP2_CANCEL }
+  /** Of an answer that still comes the deadlines are those of its call; a window that stays shut would hold the rest for ever. */
+  const whole = (stream: ServerHttp2Stream): void => {
+    if (!gone(stream)) stream.setTimeout(patience, () => stream.close(codes.cancel))
+  }
   const refuse = (stream: ServerHttp2Stream, problem: Problem): void => {
     const { status, headers, body } = refusal(problem)
     // Read at once, or Node would reset it with the answer.
     stream.resume().respond({ ':status': status, ...headers })
     stream.end(body)
     answeredWhole(stream)
+    whole(stream)
   }
   /** Nothing that either side said is thrown past here: it would end the process. */
   const heard = (stream: ServerHttp2Stream, hear: () => void): void => {
     try {
       hear()
     } catch (error) {
+      if (gone(stream)) return
       if (error instanceof Problem && !stream.headersSent) refuse(stream, error)
       else stream.close(codes.internal)
     }
   }
   const carried = (stream: ServerHttp2Stream, raw: readonly string[], ended: boolean): void => {
+    if (gone(stream)) return
     const { method, path, headers } = asked(raw, ended)
     const socket = stream.session == null ? undefined : sessions.get(stream.session)
     if (socket === undefined) return stream.close(codes.internal)
@@ -238,7 +253,15 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
       createConnection: () => ours,
     })
     let left = false
-    sent.on('response', (res) => heard(stream, () => back(stream, res)))
+    sent.on('response', (res) => {
+      res.on('end', () => whole(stream))
+      heard(stream, () => back(stream, res))
+    })
+    // Who asks first (`Expect`) would wait for this word before the body.
+    sent.on('continue', () => {
+      if (!gone(stream) && !stream.headersSent)
+        stream.additionalHeaders({ ':status': constants.HTTP_STATUS_CONTINUE })
+    })
     sent.on('error', () => {
       if (!left && !stream.destroyed) stream.close(codes.internal)
     })
@@ -247,13 +270,15 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
       // The whole of it was sent: who reads it may still be writing the last of it.
       ours.destroy()
     })
-    stream.on('trailers', (_said, _flags, fields: readonly string[] = []) => {
-      const pairs = fields.flatMap((name, i): [string, string][] =>
-        i % 2 === 0 && !name.startsWith(':') ? [[name, fields[i + 1] ?? '']] : [],
-      )
-      if (sent.getHeader('transfer-encoding') !== undefined || sent.chunkedEncoding)
-        sent.addTrailers(pairs)
-    })
+    stream.on('trailers', (_said, _flags, fields: readonly string[] = []) =>
+      heard(stream, () => {
+        const pairs = fields.flatMap((name, i): [string, string][] =>
+          i % 2 === 0 && !name.startsWith(':') ? [[name, fields[i + 1] ?? '']] : [],
+        )
+        if (sent.getHeader('transfer-encoding') !== undefined || sent.chunkedEncoding)
+          sent.addTrailers(pairs)
+      }),
+    )
     server.emit('setSecureContext' in server ? 'secureConnection' : 'connection', theirs)
     if (ended) return void sent.end()
     // Its body may begin after the answer does, and Node would wait for it.
@@ -329,7 +354,8 @@ export const listening = (server: Server, other: (socket: Socket) => void, patie
   }
   const take = own('connection')
   server.on('connection', (socket: Socket) => {
-    // A stream of HTTP/2, or what came through a tunnel: that is no connection of this listener's own.
+    // What came through a tunnel agreed on it there; a stream of HTTP/2 is no connection of this listener's own.
+    if ('alpnProtocol' in socket && socket.alpnProtocol === 'h2') return other(socket)
     if ('encrypted' in socket || outerOf(socket) !== socket) return take.call(server, socket)
     let came = Buffer.alloc(0)
     const late = setTimeout(() => socket.destroy(), patience)

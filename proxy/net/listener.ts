@@ -184,7 +184,7 @@ const secondVersion = (
   }
   const { end } = listening(
     server,
-    (socket) => (h2 ??= createH2({ server, maxHeaderBytes, refusal })).enter(socket),
+    (socket) => (h2 ??= createH2({ server, maxHeaderBytes, patience: STILL_MS, refusal })).enter(socket),
     HEADERS_MS,
   )
   return {

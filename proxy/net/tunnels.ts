@@ -4,10 +4,10 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import type { Log } from '../model.ts'
-import type { Head } from './admit.ts'
+import type { Dedicated, Head } from './admit.ts'
+import { outerOf } from './carried.ts'
 import { Problem } from '../problem.ts'
 import { hostname } from './host.ts'
-import type { Dedicated } from './admit.ts'
 
 export type TunnelOptions = {
   /** `identity.header`: what `Proxy-Authorization` says stands there for the way. */
@@ -18,7 +18,7 @@ export type TunnelOptions = {
   /** Throws the Problem of a header section with more than one reading. */
   readonly check: (rawHeaders: readonly string[]) => void
   readonly admission: (host: string) => (req: Head) => 'call' | 'api'
-  /** Hands a connection over whose TLS stands. */
+  /** Hands a connection over whose TLS stands, and what it agreed on (RFC 7301). */
   readonly enter: (socket: TLSSocket) => void
   readonly log: Log
 }
@@ -88,7 +88,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
           isServer: true,
           secureContext,
           // Who speaks HTTP/1.0 may say so: curl -0 does, and TLS fails where nothing that it says is known (RFC 7301 3.2).
-          ALPNProtocols: ['http/1.1', 'http/1.0'],
+          ALPNProtocols: ['h2', 'http/1.1', 'http/1.0'],
           // Another name than the one that was asked for has two readings.
           SNICallback: (name, done) =>
             name.toLowerCase() === host
@@ -104,6 +104,8 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
         tls.once('secure', () => {
           clearTimeout(late)
           beginning.delete(socket)
+          // As a server of TLS marks those that it took itself: a session of HTTP/2 would wait for it.
+          Object.assign(tls, { secureConnecting: false })
           inside.set(tls, tunnelled)
           options.enter(tls)
         })
@@ -131,7 +133,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
       return true
     },
     end: () => beginning.forEach((socket) => socket.destroy()),
-    of: (req) => inside.get(req.socket) ?? null,
+    of: (req) => inside.get(outerOf(req.socket)) ?? null,
     tag(req, tunnelled) {
       // Within a tunnel that header would be the provider's own affair: only the tunnel's counts.
       const said = tunnelled === null ? authorizationOf(req) : tunnelled.authorization

@@ -12,7 +12,7 @@ import { joined, switched } from '../net/websocket.ts'
 import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import { createSlots } from './slots.ts'
 import { targetText } from '../wire/canonical.ts'
-import { grpcHeaders, isGrpc } from '../wire/grpc.ts'
+import { endedBy, grpcHeaders, isGrpc } from '../wire/grpc.ts'
 import { limitedFor } from '../wire/retry_after.ts'
 import { lacking } from '../wire/scopes.ts'
 import {
@@ -227,8 +227,11 @@ export const createForward = (deps: {
     if (!settle(call, problem.code)) return
     call.controller?.abort(problem)
     if (call.res.headersSent) {
-      if (call.cut === null) call.res.destroy()
-      else call.cut()
+      if (call.cut !== null) call.cut()
+      else if (isGrpc(call.job.body.contentType) && call.res.chunkedEncoding) {
+        call.res.addTrailers(endedBy(problem))
+        call.res.end()
+      } else call.res.destroy()
       call.resolve({ outcome: outcomeOf(call, 'interrupted'), problem: null })
     } else call.resolve({ outcome: outcomeOf(call, problem.code), problem: told(call, problem) })
   }

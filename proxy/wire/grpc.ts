@@ -1,6 +1,6 @@
 // What gRPC says beside HTTP/2 ("gRPC over HTTP2", protocol document): its media type, its statuses, and a refusal that its
 // clients understand. Its messages stay unread.
-import { sentence, type Problem, type ProblemAnswer } from '../problem.ts'
+import { CATALOGUE, sentence, type Problem, type ProblemAnswer } from '../problem.ts'
 
 const MEDIA = /^application\/grpc(?:\+[\w.-]+)?(?:[ \t]*;|[ \t]*$)/i
 /** Is a call with this `Content-Type` of gRPC? gRPC-Web, whose trailers are in its body, is not. */
@@ -40,6 +40,22 @@ const escaped = (text: string): string =>
       (c) => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
     )
 
+/** The status and the sentence, with the person's link. @param status of HTTP */
+const toldBy = ({ message, extra: { url } }: Problem, status: number) => {
+  const said = sentence(message)
+  const link = typeof url !== 'string' || said.includes(url) ? '' : ` ${url}`
+  return {
+    'grpc-status': String(STATUS[status]?.[0] ?? 2),
+    'grpc-message': escaped(said + link),
+  }
+}
+
+/** The trailers of a stream that deputy ends after it began: with a reset alone, its caller would not know why. */
+export const endedBy = (problem: Problem): [string, string][] => [
+  ...Object.entries(toldBy(problem, CATALOGUE[problem.code].status)),
+  ['deputy-answer', problem.code],
+]
+
 /** Of the header section of HTTP, not of a call of gRPC. */
 const NOT_ITS_OWN = ['content-type', 'content-length', 'www-authenticate']
 /**
@@ -53,16 +69,12 @@ export const refusedIn = (
   problem: Problem,
 ): ProblemAnswer => {
   if (!isGrpc(contentType)) return answer
-  const { url } = problem.extra
-  const said = sentence(problem.message)
-  const link = typeof url !== 'string' || said.includes(url) ? '' : ` ${url}`
   const others = Object.entries(answer.headers).filter(([name]) => !NOT_ITS_OWN.includes(name))
   return {
     status: 200,
     headers: {
       'content-type': 'application/grpc',
-      'grpc-status': String(STATUS[answer.status]?.[0] ?? 2),
-      'grpc-message': escaped(said + link),
+      ...toldBy(problem, answer.status),
       'content-length': '0',
       ...Object.fromEntries(others),
     },

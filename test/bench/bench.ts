@@ -12,6 +12,7 @@ import { measureEntitlements } from './entitlements.ts'
 import { measureEnvelopes } from './envelopes.ts'
 import { measureExplain } from './explain.ts'
 import { measureHeld } from './held.ts'
+import { measureHttp2 } from './http2.ts'
 import { measureLimits } from './limits.ts'
 import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
@@ -45,6 +46,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   consent: measureHeld,
   agents: measureSwitch,
   limits: measureLimits,
+  http2: measureHttp2,
   pages: measurePages,
   entitlements: measureEntitlements,
   classify: measureClassify,

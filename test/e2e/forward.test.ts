@@ -10,6 +10,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { connect as connectH2 } from 'node:http2'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -85,6 +86,18 @@ const has = async (command: string): Promise<boolean> =>
     () => true,
     () => false,
   )
+const curl = (version: string): readonly [string, readonly string[]] => [
+  'curl',
+  [
+    '-sS',
+    `--http${version}`,
+    '-w',
+    '\\nHTTP/%{http_version}',
+    'https://api.acme.test/notes/7',
+    '-H',
+    'authorization: Bearer stolen',
+  ],
+]
 const NODE = `
 const answer = await fetch('https://api.acme.test/notes/7', { headers: { authorization: 'Bearer stolen' } })
 console.log(answer.status, await answer.text())`
@@ -106,9 +119,10 @@ describe.each(PEOPLE)('the person is %s', (person) => {
   })
   const CLIENTS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
     'fetch of Node': [process.execPath, ['--input-type=module', '-e', NODE]],
-    curl: ['curl', ['-sS', 'https://api.acme.test/notes/7', '-H', 'authorization: Bearer stolen']],
+    'curl in HTTP/1.1': curl('1.1'),
+    'curl in HTTP/2': curl('2'),
     // It says `http/1.0` in TLS.
-    'curl of HTTP/1.0': ['curl', ['-sS0', 'https://api.acme.test/notes/7']],
+    'curl in HTTP/1.0': ['curl', ['-sS0', 'https://api.acme.test/notes/7']],
     'urllib of Python': ['python3', ['-c', PYTHON]],
   }
   test.each(Object.keys(CLIENTS))('%s needs nothing else', async (name) => {
@@ -118,7 +132,9 @@ describe.each(PEOPLE)('the person is %s', (person) => {
       process.stderr.write(`SKIPPED: ${command} is missing\n`)
       return
     }
-    expect(await run(command, args, env())).toContain(person)
+    const answer = await run(command, args, env())
+    expect(answer).toContain(person)
+    if (command === 'curl') expect(answer).toContain(`HTTP/${name.replace(/^.*\//, '')}`)
     const [seen] = upstream.seen
     expect(seen?.who).toBe(person)
     expect(JSON.stringify(seen)).not.toContain('stolen')
@@ -244,6 +260,64 @@ describe('inside a tunnel', () => {
     upstream.handle = (_seen, res) => void res.writeHead(404).end()
     expect(await inside(request)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
     expect(upstream.seen.length).toBeLessThanOrEqual(status === 404 ? 1 : 0)
+  })
+
+  describe('HTTP/2', () => {
+    type Sent = Readonly<Record<string, string>>
+    /** Each of these on the same tunnel. */
+    const asked = async (calls: readonly Sent[], tag = basic('alice:x')) => {
+      const { socket } = await to('api.acme.test:443', tag)
+      const tls = connectTls({
+        socket,
+        servername: 'api.acme.test',
+        ca: readFileSync(ca),
+        ALPNProtocols: ['h2'],
+      })
+      await once(tls, 'secureConnect')
+      expect(tls.alpnProtocol).toBe('h2')
+      const session = connectH2('https://api.acme.test', { createConnection: () => tls })
+      const answers = await Promise.all(
+        calls.map(async (call) => {
+          const stream = session.request({ ':path': '/notes/7', ...call })
+          stream.on('error', () => undefined).end()
+          const [headers] = (await once(stream, 'response')) as [Readonly<Record<string, unknown>>]
+          let body = ''
+          for await (const chunk of stream) body += String(chunk)
+          return { status: headers[':status'], code: headers['deputy-answer'], body }
+        }),
+      )
+      session.destroy()
+      return answers
+    }
+
+    test('many calls share a tunnel and its person, and each has its evidence', async () => {
+      const calls = Array.from({ length: 20 }, (_, i) => ({ ':path': `/n/${i}` }))
+      for (const person of PEOPLE)
+        for (const [i, { body }] of (await asked(calls, basic(`${person}:x`))).entries())
+          expect(JSON.parse(body)).toMatchObject({ login: person, url: `/n/${i}` })
+      const paths = deputy
+        .evidence()
+        .flatMap(({ event, request }) =>
+          event === 'decision' ? [(request as { path: string }).path] : [],
+        )
+      expect(paths.filter((path) => path === '/n/19')).toHaveLength(2)
+    })
+
+    test.each<[string, Sent, number, string]>([
+      ['two tags that differ', { 'deputy-user': 'bob' }, 401, 'unauthenticated'],
+      ['another host', { ':authority': 'up.acme.test' }, 421, 'host_refused'],
+      ['another Host', { host: 'up.acme.test' }, 421, 'host_refused'],
+      ['a page', { origin: 'https://evil.example' }, 403, 'browser_refused'],
+    ])('%s: refused, and the call beside it is not', async (_name, call, status, code) => {
+      const [refused, other] = await asked([call, {}])
+      expect([refused?.status, refused?.code, other?.status]).toEqual([status, code, 200])
+      expect(upstream.seen).toHaveLength(1)
+    })
+
+    test('what a client says of a proxy there is nobody’s word', async () => {
+      const [answer] = await asked([{ 'proxy-authorization': 'Bearer bob' }], '')
+      expect([answer?.status, answer?.code]).toEqual([401, 'unauthenticated'])
+    })
   })
 
   test('another name in TLS than that of the tunnel gets none', async () => {

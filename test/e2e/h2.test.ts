@@ -169,6 +169,21 @@ describe('the same way as in HTTP/1.1', () => {
       .toMatchObject({ result: 'interrupted' })
   })
 
+  test('who asks before sending a body is told when it is wanted', async () => {
+    const stream = session().request({
+      ':path': '/api.acme.test/notes',
+      ':method': 'POST',
+      'deputy-user': 'alice',
+      'content-type': 'application/json',
+      expect: '100-continue',
+    })
+    const answer = answerOf(stream)
+    stream.once('continue', () => stream.end('{}'))
+    expect((await answer).status).toBe(200)
+    expect(upstream.seen[0]?.body.toString()).toBe('{}')
+    expect(upstream.seen[0]?.headers).not.toHaveProperty('expect')
+  })
+
   test('trailers, a large body each way, HEAD and 204', async () => {
     upstream.handle = ({ body }, res) => {
       res.writeHead(200, { trailer: 'x-sum', 'content-type': 'application/octet-stream' })

@@ -731,6 +731,23 @@ describe('a call that ends before its answer does', () => {
     expect([sent.did.paused, one.reported.length]).toEqual([0, 1])
     expect(one.reported[0]?.[4]).toBe('credential_unavailable')
   })
+  test.each<[string, readonly string[], string, object]>([
+    ['of gRPC ends by a status', [], '200 begun', { 'grpc-status': '14', 'grpc-message': 'revoked.' }],
+    ['of gRPC that has a length is cut all the same', ['Content-Length', '9'], '200 begun (cut)', {}],
+  ])('a stream %s', async (_name, head, text, trailers) => {
+    const body = { ...NONE, contentType: 'application/grpc' }
+    const one = await call({ job: { body } })
+    const sent = await one.next()
+    sent.start()
+    sent.head(200, 'Content-Type', 'application/grpc', ...head)
+    sent.data('begun')
+    const response = (await one.response) as IncomingMessage
+    await once(response, 'readable')
+    one.abort(REVOKED())
+    expect(await outcomeOf(one)).toMatchObject({ result: 'interrupted', status: 200 })
+    expect(await one.answer()).toBe(text)
+    expect(response.trailers).toMatchObject(trailers)
+  })
   test('is refused where it had not, and its head comes too late', async () => {
     const one = await call()
     const sent = await one.next()

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { Problem, problemAnswer } from '../../proxy/problem.ts'
-import { grpcHeaders, isGrpc, refusedIn, statusName, takes } from '../../proxy/wire/grpc.ts'
+import { endedBy, grpcHeaders, isGrpc, refusedIn, statusName, takes } from '../../proxy/wire/grpc.ts'
 
 describe('its media type', () => {
   test.each([
@@ -65,6 +65,15 @@ describe('a refusal', () => {
     expect(refusedIn('application/grpc-web', usual, problem)).toBe(usual)
     expect(refusedIn(undefined, usual, problem)).toBe(usual)
   })
+})
+
+test('the end of a stream that had begun says the same in its trailers', () => {
+  const extra = { url: 'https://deputy.example/c/1' }
+  expect(endedBy(new Problem('consent_required', 'the grant was revoked', { extra }))).toEqual([
+    ['grpc-status', '7'],
+    ['grpc-message', 'The grant was revoked. https://deputy.example/c/1'],
+    ['deputy-answer', 'consent_required'],
+  ])
 })
 
 test('a call says what its hop and the search for the token need', () => {

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/encoding/gzip"
 	pb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -40,6 +42,15 @@ type server struct {
 	pb.UnimplementedTestServiceServer
 }
 
+// What the test says next: each line lets one message go.
+var next = make(chan struct{}, 100)
+
+func listen() {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		next <- struct{}{}
+	}
+}
+
 func payload(text string) *pb.Payload { return &pb.Payload{Body: []byte(text)} }
 
 func (server) UnaryCall(ctx context.Context, in *pb.SimpleRequest) (*pb.SimpleResponse, error) {
@@ -48,6 +59,16 @@ func (server) UnaryCall(ctx context.Context, in *pb.SimpleRequest) (*pb.SimpleRe
 		return nil, err
 	}
 	grpc.SetTrailer(ctx, metadata.Pairs("x-served-for", name))
+	if string(in.GetPayload().GetBody()) == "wait" {
+		end, _ := ctx.Deadline()
+		fmt.Printf("waits %s %d\n", name, time.Until(end).Round(time.Second)/time.Second)
+		<-ctx.Done()
+		fmt.Printf("ended %s %s\n", name, status.FromContextError(ctx.Err()).Code())
+		return nil, ctx.Err()
+	}
+	if md, _ := metadata.FromIncomingContext(ctx); len(md.Get("x-note")) > 0 {
+		grpc.SetHeader(ctx, metadata.MD{"x-note": md.Get("x-note"), "x-note-bin": md.Get("x-note-bin")})
+	}
 	if in.ResponseStatus != nil {
 		return nil, status.Error(codes.Code(in.ResponseStatus.Code), in.ResponseStatus.Message)
 	}
@@ -63,11 +84,21 @@ func (server) StreamingOutputCall(in *pb.StreamingOutputCallRequest, out pb.Test
 		if err := out.Send(&pb.StreamingOutputCallResponse{Payload: payload(fmt.Sprintf("%s %d", name, i))}); err != nil {
 			return err
 		}
+		select {
+		case <-next:
+		case <-out.Context().Done():
+			fmt.Printf("left %s %s\n", name, status.FromContextError(out.Context().Err()).Code())
+			return out.Context().Err()
+		}
 	}
 	return nil
 }
 
 func (server) StreamingInputCall(in pb.TestService_StreamingInputCallServer) error {
+	name, err := who(in.Context())
+	if err != nil {
+		return err
+	}
 	size := 0
 	for {
 		one, err := in.Recv()
@@ -77,6 +108,7 @@ func (server) StreamingInputCall(in pb.TestService_StreamingInputCallServer) err
 		if err != nil {
 			return err
 		}
+		fmt.Printf("heard %s %s\n", name, one.Payload.Body)
 		size += len(one.Payload.Body)
 	}
 }
@@ -115,6 +147,7 @@ func serve(cert, key string) {
 	}
 	s := grpc.NewServer(options...)
 	pb.RegisterTestServiceServer(s, server{})
+	go listen()
 	fmt.Printf("port %d\n", listener.Addr().(*net.TCPAddr).Port)
 	must(s.Serve(listener))
 }
@@ -127,6 +160,7 @@ type said struct {
 	Message string   `json:"message,omitempty"`
 	Trailer []string `json:"trailer,omitempty"`
 	Answer  []string `json:"answer,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
 }
 
 func told(s said, err error, trailer metadata.MD) {
@@ -139,29 +173,69 @@ func told(s said, err error, trailer metadata.MD) {
 	fmt.Println(string(line))
 }
 
-func call(address, tag, what, text string) {
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// The tag stands in `authorization`, or in `deputy-user` beside a key of the agent's own. Without a file of authorities it speaks
+// plainly; with one over TLS, through HTTPS_PROXY where that is set.
+func call(address, tag, what, text, ca string) {
+	transport := insecure.NewCredentials()
+	if ca != "" {
+		var err error
+		transport, err = credentials.NewClientTLSFromFile(ca, "")
+		must(err)
+	}
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(transport))
 	must(err)
 	client := pb.NewTestServiceClient(connection)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	patience := 20 * time.Second
+	if what == "deadline" {
+		patience = 2 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tag)
-	var trailer metadata.MD
-	keep := grpc.Trailer(&trailer)
+	if name, beside := strings.CutPrefix(tag, "deputy-user="); beside {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer stolen", "deputy-user", name)
+	} else if tag != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tag)
+	}
+	var header, trailer metadata.MD
+	keep := []grpc.CallOption{grpc.Trailer(&trailer), grpc.Header(&header)}
 	switch what {
 	case "unary":
 		for range 20 {
-			answer, err := client.UnaryCall(ctx, &pb.SimpleRequest{Payload: payload(text)}, keep)
+			answer, err := client.UnaryCall(ctx, &pb.SimpleRequest{Payload: payload(text)}, keep...)
 			told(said{User: answer.GetUsername(), Texts: []string{string(answer.GetPayload().GetBody())}}, err, trailer)
 			if err != nil {
 				return
 			}
 		}
-	case "fails":
-		_, err := client.UnaryCall(ctx, &pb.SimpleRequest{ResponseStatus: &pb.EchoStatus{Code: 9, Message: text}}, keep)
+	case "noted":
+		ctx = metadata.AppendToOutgoingContext(ctx, "x-note", "one", "x-note", "two", "x-note-bin", "\x00\xff")
+		answer, err := client.UnaryCall(ctx, &pb.SimpleRequest{}, keep...)
+		notes := append(header.Get("x-note"), fmt.Sprintf("%x", header.Get("x-note-bin")))
+		told(said{User: answer.GetUsername(), Notes: notes}, err, trailer)
+	case "large":
+		long := strings.Repeat(text, 1_000_000)
+		answer, err := client.UnaryCall(ctx, &pb.SimpleRequest{Payload: payload(long)}, append(keep, grpc.UseCompressor("gzip"))...)
+		if string(answer.GetPayload().GetBody()) != long {
+			panic("another text came back")
+		}
+		told(said{User: answer.GetUsername(), Size: len(long)}, err, trailer)
+	case "deadline", "cancel":
+		if what == "cancel" {
+			go func() {
+				<-next
+				cancel()
+			}()
+		}
+		_, err := client.UnaryCall(ctx, &pb.SimpleRequest{Payload: payload("wait")}, keep...)
 		told(said{}, err, trailer)
-	case "server":
-		stream, err := client.StreamingOutputCall(ctx, &pb.StreamingOutputCallRequest{ResponseParameters: make([]*pb.ResponseParameters, 5)})
+	case "empty":
+		_, err := client.EmptyCall(ctx, &pb.Empty{}, keep...)
+		told(said{}, err, trailer)
+	case "fails":
+		_, err := client.UnaryCall(ctx, &pb.SimpleRequest{ResponseStatus: &pb.EchoStatus{Code: 9, Message: text}}, keep...)
+		told(said{}, err, trailer)
+	case "server", "leave":
+		stream, err := client.StreamingOutputCall(ctx, &pb.StreamingOutputCallRequest{ResponseParameters: make([]*pb.ResponseParameters, 3)})
 		must(err)
 		s := said{}
 		for {
@@ -169,7 +243,11 @@ func call(address, tag, what, text string) {
 			if one, err = stream.Recv(); err != nil {
 				break
 			}
+			fmt.Printf("got %s\n", one.Payload.Body)
 			s.Texts = append(s.Texts, string(one.Payload.Body))
+			if what == "leave" {
+				cancel()
+			}
 		}
 		if err == io.EOF {
 			err = nil
@@ -178,8 +256,15 @@ func call(address, tag, what, text string) {
 	case "client":
 		stream, err := client.StreamingInputCall(ctx)
 		must(err)
-		for range 5 {
-			must(stream.Send(&pb.StreamingInputCallRequest{Payload: payload(text)}))
+		for i := range 3 {
+			// An end in the middle is told by the answer.
+			if stream.Send(&pb.StreamingInputCallRequest{Payload: payload(fmt.Sprintf("%s %d", text, i))}) != nil {
+				break
+			}
+			select {
+			case <-next:
+			case <-stream.Context().Done():
+			}
 		}
 		answer, err := stream.CloseAndRecv()
 		told(said{Size: int(answer.GetAggregatedPayloadSize())}, err, stream.Trailer())
@@ -220,6 +305,7 @@ func main() {
 	case "server":
 		serve(os.Args[2], os.Args[3])
 	case "client":
-		call(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		go listen()
+		call(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6])
 	}
 }

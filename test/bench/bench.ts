@@ -20,6 +20,7 @@ import { measurable, root } from './processes.ts'
 import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
 import { measureRedact } from './redact.ts'
+import { measureScale } from './scale.ts'
 import { measureScim } from './scim.ts'
 import { measureStarts } from './starts.ts'
 import { measureTelemetry } from './telemetry.ts'
@@ -55,6 +56,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   tools: measureTools,
   bundles: measureBundles,
   explain: measureExplain,
+  scale: measureScale,
   telemetry: measureTelemetry,
 }
 const names = ['calls', ...Object.keys(PARTS)]

@@ -14,6 +14,7 @@ export const personOf = (i: number): string => `person-${i}`
 /** People of one team; every team is a member of the group that policy knows. */
 const TEAM = 100
 const ALL = 'engineering'
+const AT_ONCE = 100
 
 /** Rows of a table of the store, as the database has them. */
 type Rows = readonly Readonly<Record<string, string | number | null>>[]
@@ -163,8 +164,7 @@ export const sealed = async (
   const [grant] = await crowd.rows('grants', 1)
   if (credential === undefined || grant === undefined) throw new Error('there is no row to copy')
   const credentials: Rows[number][] = []
-  const grants: Rows[number][] = []
-  for (let i = from; i < to; i += 1) {
+  const one = async (i: number): Promise<Rows[number]> => {
     const row = { ...credential, id: randomUUID(), user_id: personOf(i) }
     const bound = boundOf({
       ...row,
@@ -172,8 +172,12 @@ export const sealed = async (
       accountId: credential['account_id'],
     } as unknown as CredentialRow)
     const tokens = { access: secret(tokenOf(personOf(i))), refresh: null }
-    credentials.push({ ...row, sealed: await sealer.seal(tokens, bound) })
-    grants.push({ ...grant, user_id: personOf(i) })
+    return { ...row, sealed: await sealer.seal(tokens, bound) }
   }
+  const all = Array.from({ length: to - from }, (_, i) => from + i)
+  // Sealing is done by other threads: many at once, or this one waits for each.
+  for (let at = 0; at < all.length; at += AT_ONCE)
+    credentials.push(...(await Promise.all(all.slice(at, at + AT_ONCE).map(one))))
+  const grants = all.map((i) => ({ ...grant, user_id: personOf(i) }))
   return { credentials, grants }
 }

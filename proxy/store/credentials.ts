@@ -8,6 +8,7 @@ import {
   checked,
   credentialOf,
   ended,
+  filter,
   first,
   grantOf,
   ownerOf,
@@ -23,8 +24,10 @@ export const createCredentials = (
   byId: (id) => row(sql.byId, { id }, credentialOf),
   find: async (person, connection) =>
     rows(sql.find, { ...personOf(person), connection }, credentialOf),
-  list: ({ tenant = null, realm = null, user = null, connection = null }) =>
-    rows(sql.list, { tenant, realm, user, connection }, credentialOf),
+  list: ({ tenant = null, realm = null, user = null, connection = null }) => {
+    const of = filter({ tenant, realm, user, connection })
+    return rows(sql.list(of), of, credentialOf)
+  },
   put: (next, grant, keepOther = false) =>
     db.transact(function* (tell): Work<boolean> {
       const place = { ...ownerOf(next), connection: next.connection }

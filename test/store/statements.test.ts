@@ -1,0 +1,57 @@
+import { DatabaseSync } from 'node:sqlite'
+import { expect, test } from 'vitest'
+import { MIGRATIONS } from '../../proxy/store/migrations.ts'
+import { statements } from '../../proxy/store/statements.ts'
+
+const db = new DatabaseSync(':memory:')
+for (const text of MIGRATIONS) db.exec(text)
+const sql = statements(':now', '0')
+const PERSON = { tenant: '', realm: '', user: '' }
+
+/** Tables that a statement reads from end to end, and how. */
+const scanned = (text: string): readonly string[] =>
+  db
+    .prepare(`EXPLAIN QUERY PLAN ${text}`)
+    .all()
+    .map(({ detail }) => String(detail))
+    .filter((detail) => /^SCAN [a-z]+_[a-z_]+|^SCAN (?:credentials|grants|flows|runs|standings|notices|asks)/.test(detail))
+
+/** What reads a whole table, and why it may. */
+const WHOLE: Readonly<Record<string, string>> = {
+  // After the clock of the machine was set.
+  limitsLater: 'limit_counts',
+  limitsCapped: 'limit_counts',
+  historyLater: 'call_history',
+  historyCapped: 'call_history',
+  // An operator's command.
+  voidLinks: 'flows',
+  // Once a minute, over what lives for hours or days.
+  sweepAsks: 'asks',
+  sweepErasedNames: 'erased_names',
+  sweepRuns: 'runs',
+  sweepSessions: 'ended_sessions',
+  // Once a minute, in an index that holds little else.
+  clients: 'credentials',
+  // Tables of few rows, and the first row of a table.
+  agentsOff: 'disabled_agents',
+  probe: 'write_probe',
+  check: 'credentials',
+}
+
+test('no statement reads a whole table but those that may: a million people make such a one take seconds', () => {
+  const found = Object.entries(sql).flatMap(([name, text]) =>
+    scanned(typeof text === 'string' ? text : text(PERSON)).map((detail) => [
+      name,
+      detail.split(' ')[1] ?? '',
+    ]),
+  )
+  expect(Object.fromEntries(found)).toEqual(WHOLE)
+})
+
+test('what is asked of a person is found by an index, and a list of everybody is asked for in so many words', () => {
+  for (const list of [sql.list, sql.runs, sql.standings, sql.openAsks, sql.endSignIns]) {
+    expect(scanned(list(PERSON))).toEqual([])
+    expect(list({})).not.toContain(':user')
+  }
+  expect(scanned(sql.list({}))).toHaveLength(1)
+})

@@ -131,6 +131,11 @@ const PERSONAL = Object.entries(HELD).flatMap(([table, held]) =>
 )
 /** Tables in which people stand by name. */
 const NAMING = PERSONAL.filter(({ whose }) => whose === NAMED).map(({ table }) => table)
+/** A page of a tenant's people. Each table gives no more than the page: all of them would be read for each page. */
+export const PAGE_OF_PEOPLE = `SELECT realm, id FROM (${NAMING.map(
+  (table) =>
+    `SELECT realm, id FROM (SELECT DISTINCT realm, user_id AS id FROM ${table} WHERE tenant = :tenant AND (realm, user_id) > (:realm, :id) ORDER BY realm, user_id LIMIT :most) AS of_${table}`,
+).join(' UNION ')}) AS everybody ORDER BY realm, id LIMIT :most`
 
 const JSON_COLUMNS: ReadonlySet<string> = new Set(
   words('scopes connections operations needs given amr challenge'),
@@ -223,11 +228,7 @@ export const createPersonal = (
     tenants: {
       people: async (tenant, after, most) => {
         const from = after ?? { realm: '', id: '' }
-        const each = NAMING.map(
-          (table) => `SELECT realm, user_id AS id FROM ${table} WHERE tenant = :tenant`,
-        )
-        const text = `SELECT realm, id FROM (${each.join(' UNION ')}) AS everybody WHERE realm > :realm OR (realm = :realm AND id > :id) ORDER BY realm, id LIMIT :most`
-        const rows = await db.query([text, checked({ tenant, ...from, most })])
+        const rows = await db.query([PAGE_OF_PEOPLE, checked({ tenant, ...from, most })])
         return rows.map((raw) => ({ tenant, realm: String(raw['realm']), id: String(raw['id']) }))
       },
       erase: (tenant) =>

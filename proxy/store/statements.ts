@@ -77,6 +77,7 @@ const credentials = (now: string, dead: string) => {
     find: `${credentials} WHERE ${PERSON} AND connection = :connection ORDER BY slot`,
     list: (of: object) =>
       `${credentials} WHERE ${where(of)} ORDER BY tenant, realm, user_id, connection, slot`,
+    owners: `SELECT DISTINCT tenant, realm, user_id AS "id" FROM credentials WHERE (tenant, realm, user_id) > (:tenant, :realm, :id) ORDER BY tenant, realm, user_id LIMIT :most`,
     same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_holder = :holder, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until + :patience <= ${now} OR (lease_until <= ${now} AND ${dead})) RETURNING ${select(CREDENTIAL)}`,

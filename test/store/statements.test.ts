@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { MIGRATIONS } from '../../proxy/store/migrations.ts'
+import { PAGE_OF_PEOPLE } from '../../proxy/store/personal.ts'
 import { statements } from '../../proxy/store/statements.ts'
 
 const db = new DatabaseSync(':memory:')
@@ -46,6 +47,16 @@ test('no statement reads a whole table but those that may: a million people make
     ]),
   )
   expect(Object.fromEntries(found)).toEqual(WHOLE)
+})
+
+test('a page of a tenant’s people takes no more of any table than the page, and no row', () => {
+  const tables = db
+    .prepare(`EXPLAIN QUERY PLAN ${PAGE_OF_PEOPLE}`)
+    .all()
+    .map(({ detail }) => String(detail))
+    .filter((detail) => /(?:INDEX|KEY)/.test(detail))
+  expect(tables.length).toBeGreaterThan(5)
+  for (const detail of tables) expect(detail).toMatch(/tenant=\? AND \(realm,user_id\)>/)
 })
 
 test('what is asked of a person is found by an index, and a list of everybody is asked for in so many words', () => {

@@ -1,7 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { MIGRATIONS } from '../../proxy/store/migrations.ts'
-import { PAGE_OF_PEOPLE } from '../../proxy/store/personal.ts'
+import { PAGE_OF_PEOPLE, personal } from '../../proxy/store/personal.ts'
 import { statements } from '../../proxy/store/statements.ts'
 
 const db = new DatabaseSync(':memory:')
@@ -58,6 +58,21 @@ test('a page of a tenant’s people takes no more of any table than the page, an
   expect(tables.length).toBeGreaterThan(5)
   for (const detail of tables) expect(detail).toMatch(/tenant=\? AND \(realm,user_id\)>/)
 })
+
+test.each(['userName', 'externalId', 'id'] as const)(
+  'what is kept of a person is found by an index, whichever name SCIM has them by: %s',
+  (scim) => {
+    const plans = personal(scim).flatMap(({ table, whose }) =>
+      db.prepare(`EXPLAIN QUERY PLAN SELECT 1 FROM ${table} WHERE ${whose}`).all(),
+    )
+    const columns = { userName: 'exact', externalId: 'external_id', id: 'id' }
+    const details = plans.map(({ detail }) => String(detail))
+    expect(details.filter((detail) => detail.startsWith('SCAN'))).toEqual([])
+    const pushed = details.filter((detail) => detail.startsWith('SEARCH scim_resources'))
+    expect(pushed).toHaveLength(2)
+    for (const detail of pushed) expect(detail).toContain(` AND ${columns[scim]}=?`)
+  },
+)
 
 test('what is asked of a person is found by an index, and a list of everybody is asked for in so many words', () => {
   for (const list of [sql.list, sql.runs, sql.standings, sql.openAsks, sql.endSignIns]) {

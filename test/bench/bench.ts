@@ -17,6 +17,7 @@ import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
+import { measurePrograms } from './programs.ts'
 import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
 import { measureRedact } from './redact.ts'
@@ -40,6 +41,7 @@ const { values: flags } = parseArgs({
 })
 const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   memory: measureMemory,
+  programs: measurePrograms,
   starts: measureStarts,
   vault: measureVault,
   refresh: measureRefresh,

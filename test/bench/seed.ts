@@ -94,7 +94,13 @@ const fillVault = async (folder: string, plan: Plan, ring: string, provider: str
       connection: provider,
       provider,
       account: { id: person, label: `${person}-account` },
-      tokens: { access: secret(tokenOf(person)), refresh: null, scopes: null, expiresIn: null },
+      tokens: {
+        access: secret(tokenOf(person)),
+        refresh: null,
+        scopes: null,
+        expiresIn: null,
+        clientId: 'bench',
+      },
       scopes: ['repo', 'read:org'],
     })
   await store.close()

@@ -47,6 +47,9 @@ test('no statement reads a whole table but those that may: a million people make
     ]),
   )
   expect(Object.fromEntries(found)).toEqual(WHOLE)
+  expect(scanned(sql.clients)).toEqual([
+    'SCAN credentials USING COVERING INDEX credentials_client',
+  ])
 })
 
 test('a page of a tenant’s people takes no more of any table than the page, and no row', () => {

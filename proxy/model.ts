@@ -1304,6 +1304,8 @@ export type Store = {
       readonly user?: string
       readonly connection?: string
     }) => Promise<readonly CredentialRow[]>
+    /** Who has any, in order, so many at a time; `after` null: from the first on. */
+    readonly owners: (after: Person | null, most: number) => Promise<readonly Person[]>
     /**
      * Insert or replace by (tenant, realm, user, connection, slot), together with the grant, in one transaction.
      * A row of another provider account takes every earlier grant with it. false: the same row has reached this generation,

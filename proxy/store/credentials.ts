@@ -1,5 +1,5 @@
 // Credentials, and the agents' grants on them.
-import type { CredentialRow, IdleRow, Store } from '../model.ts'
+import type { CredentialRow, IdleRow, Person, Store } from '../model.ts'
 import type { Asking } from './asking.ts'
 import type { Database, Work } from './database.ts'
 import { pseudonym } from './pseudonym.ts'
@@ -8,6 +8,7 @@ import {
   checked,
   credentialOf,
   ended,
+  filter,
   first,
   grantOf,
   ownerOf,
@@ -23,8 +24,14 @@ export const createCredentials = (
   byId: (id) => row(sql.byId, { id }, credentialOf),
   find: async (person, connection) =>
     rows(sql.find, { ...personOf(person), connection }, credentialOf),
-  list: ({ tenant = null, realm = null, user = null, connection = null }) =>
-    rows(sql.list, { tenant, realm, user, connection }, credentialOf),
+  list: ({ tenant = null, realm = null, user = null, connection = null }) => {
+    const of = filter({ tenant, realm, user, connection })
+    return rows(sql.list(of), of, credentialOf)
+  },
+  owners: (after, most) => {
+    const { tenant, realm, id } = after ?? { tenant: '', realm: '', id: '' }
+    return rows(sql.owners, { tenant, realm, id, most }, (raw) => ({ ...raw }) as Person)
+  },
   put: (next, grant, keepOther = false) =>
     db.transact(function* (tell): Work<boolean> {
       const place = { ...ownerOf(next), connection: next.connection }

@@ -374,6 +374,24 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await ids({ realm: 'corp', connection: 'github' })).toEqual(['c1', 'c2'])
   })
 
+  test('tells whose they are a page at a time, each person once', async () => {
+    for (const [id, user, connection] of [
+      ['c1', 'bob', 'github'],
+      ['c2', 'alice', 'github'],
+      ['c3', 'alice', 'jira'],
+      ['c4', 'carol', 'jira'],
+    ] as const)
+      await store.credentials.put(
+        credential({ id, user, connection }),
+        grant({ user, connection }),
+      )
+    const first = await store.credentials.owners(null, 2)
+    expect(first).toEqual(['alice', 'bob'].map((id) => ({ ...alice, id })))
+    const next = await store.credentials.owners(first[1] ?? null, 2)
+    expect(next).toEqual([{ ...alice, id: 'carol' }])
+    expect(await store.credentials.owners(next[0] ?? null, 2)).toEqual([])
+  })
+
   test('uses up a state exactly once', async () => {
     await store.flows.insert(flow())
     const leg = { stateHash: 's1', cookieHash: 'k', sealedLeg: 'jwe', legExpiresAt: 3_000 }

@@ -231,6 +231,11 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX person_keys_used ON person_keys (used_at);
   CREATE TABLE erased_names (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   `,
+  // Who reads lists of agents reads a page of them, however many people there are.
+  `
+  CREATE INDEX grants_agent ON grants (agent, tenant, realm, user_id, connection);
+  CREATE INDEX grants_touched ON grants (agent, connection, tenant);
+  `,
 ]
 
 export type OpenFile = {

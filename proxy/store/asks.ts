@@ -3,6 +3,7 @@ import type { AskRow, Person, SignInRow, Store } from '../model.ts'
 import type { Asking } from './asking.ts'
 import type { Database, Raw, Work } from './database.ts'
 import { checked, filter, personOf } from './rows.ts'
+import { NEVER } from './statements.ts'
 
 const askOf = (raw: Raw): AskRow =>
   ({ ...raw, operations: JSON.parse(raw['operations'] as string) }) as AskRow
@@ -18,11 +19,11 @@ export const createAsks = (db: Database, { sql, rows, row, hit }: Asking): Store
   open: (question, exchange, now) => row(sql.openAsk, { question, exchange, now }, askOf),
   declined: (question, since) => row(sql.declinedAsk, { question, since }, askOf),
   list: async (
-    { tenant = null, realm = null, user = null, agent = null, connection = null },
+    { tenant = null, realm = null, user = null, agent = null, connection = null, most = NEVER },
     now,
   ) => {
     const of = filter({ tenant, realm, user, agent, connection })
-    return rows(sql.openAsks(of), { ...of, now }, askOf)
+    return rows(sql.openAsks(of), { ...of, most, now }, askOf)
   },
   begun: async (person, agent, since, most) =>
     rows(sql.begunAsks, { ...personOf(person), agent, since, most }, (raw) =>

@@ -3,6 +3,7 @@ import type { Store } from '../model.ts'
 import type { Asking } from './asking.ts'
 import type { Database } from './database.ts'
 import { checked, filter, personOf, runOf } from './rows.ts'
+import { NEVER } from './statements.ts'
 
 export const createRuns = (db: Database, { sql, rows, row, hit }: Asking): Store['runs'] => ({
   insert: async (run) => {
@@ -11,9 +12,9 @@ export const createRuns = (db: Database, { sql, rows, row, hit }: Asking): Store
     await db.query([sql.mint, checked({ ...run, connections, operations })])
   },
   byHash: (tokenHash) => row(sql.run, { tokenHash }, runOf),
-  list: ({ id = null, tenant = null, realm = null, user = null, agent = null }) => {
+  list: ({ id = null, tenant = null, realm = null, user = null, agent = null, most = NEVER }) => {
     const of = filter({ id, tenant, realm, user, agent })
-    return rows(sql.runs(of), of, runOf)
+    return rows(sql.runs(of), { ...of, most }, runOf)
   },
   revoke: (id, at) => hit(sql.revokeRun, { id, at }),
   sweep: async (before) => (await db.query([sql.sweepRuns, { before }])).length,

@@ -107,6 +107,51 @@ const credentials = (now: string, dead: string) => {
   } as const
 }
 
+/** Lists of all people and agents, a page at a time, of everybody or of one tenant: what is skipped is not read. */
+const lists = () => {
+  const key = 'tenant, realm, user_id'
+  const beyond = {
+    all: `(${key}) > (:tenant, :realm, :user)`,
+    tenant: 'tenant = :tenant AND (realm, user_id) > (:realm, :user)',
+  }
+  const until = {
+    all: `(${key}) <= (:lastTenant, :lastRealm, :lastUser)`,
+    tenant: 'tenant <= :lastTenant AND (realm, user_id) <= (:lastRealm, :lastUser)',
+  }
+  const named = `replace(user_id, CAST(:part AS TEXT), '') <> user_id`
+  const people = (where: string): string =>
+    `SELECT p.tenant AS "tenant", p.realm AS "realm", p.user_id AS "user", c.connection AS "connection", c.status AS "status", c.doubtful_since AS "doubtfulSince", g.agent AS "agent" FROM (SELECT DISTINCT ${key} FROM credentials WHERE ${where} ORDER BY ${key} LIMIT :most) AS p JOIN credentials AS c ON c.tenant = p.tenant AND c.realm = p.realm AND c.user_id = p.user_id LEFT JOIN grants AS g ON g.tenant = p.tenant AND g.realm = p.realm AND g.user_id = p.user_id AND g.connection = c.connection ORDER BY p.tenant, p.realm, p.user_id, c.connection, g.agent`
+  const skip = (where: string): string =>
+    `SELECT DISTINCT tenant AS "tenant", realm AS "realm", user_id AS "id" FROM credentials WHERE ${where} ORDER BY 1, 2, 3 LIMIT 1 OFFSET :skip`
+  const grants = (where: string): string =>
+    `SELECT ${select(GRANT)} FROM grants WHERE agent = :agent AND ${where} ORDER BY ${key}, connection LIMIT :most`
+  /** The next one by the index, and so on: each name costs one look, however many rows have it. */
+  const steps = (column: string, where: string, first: string): string =>
+    `WITH RECURSIVE steps(name, n) AS (SELECT (SELECT min(${column}) FROM grants WHERE ${where} AND ${column} > ${first}), 1 UNION ALL SELECT (SELECT min(${column}) FROM grants WHERE ${where} AND ${column} > steps.name), n + 1 FROM steps WHERE steps.name IS NOT NULL`
+  const agents = steps('agent', '1 = 1', ':after')
+  const connections = `${steps('connection', 'agent = :agent', `''`)}) SELECT name AS "name" FROM steps WHERE name IS NOT NULL`
+  const allowing = (where: string): string =>
+    `SELECT count(*) AS n FROM (SELECT DISTINCT ${key} FROM grants WHERE ${where} LIMIT :most) AS people`
+  return {
+    people: people(beyond.all),
+    peopleOf: people(beyond.tenant),
+    peopleNamed: people(`${beyond.all} AND ${until.all} AND ${named}`),
+    peopleNamedOf: people(`${beyond.tenant} AND ${until.tenant} AND ${named}`),
+    personAhead: skip(beyond.all),
+    personAheadOf: skip(beyond.tenant),
+    grantsPage: grants(`(${key}, connection) > (:tenant, :realm, :user, :connection)`),
+    grantsPageOf: grants(
+      'tenant = :tenant AND (realm, user_id, connection) > (:realm, :user, :connection)',
+    ),
+    agentNames: `${agents} AND n < :most) SELECT name AS "name" FROM steps WHERE name IS NOT NULL`,
+    agentNamesOf: `${agents}) SELECT name AS "name" FROM steps WHERE name IS NOT NULL AND EXISTS (SELECT 1 FROM grants AS g WHERE g.agent = steps.name AND g.tenant = :tenant) ORDER BY name LIMIT :most`,
+    touched: connections,
+    touchedOf: `${connections} AND EXISTS (SELECT 1 FROM grants AS g WHERE g.agent = :agent AND g.connection = steps.name AND g.tenant = :tenant)`,
+    allowing: allowing('agent = :agent'),
+    allowingOf: allowing('agent = :agent AND tenant = :tenant'),
+  } as const
+}
+
 const flows = () => {
   const flows = `SELECT ${select(FLOW)} FROM flows`
   return {
@@ -143,7 +188,7 @@ const others = (now: string) =>
   ({
     run: `SELECT ${select(RUN)} FROM runs WHERE token_hash = :tokenHash`,
     runs: (of: object) =>
-      `SELECT ${select(RUN)} FROM runs WHERE ${where(of)} ORDER BY created_at DESC, id DESC`,
+      `SELECT ${select(RUN)} FROM runs WHERE ${where(of)} ORDER BY created_at DESC, id DESC LIMIT :most`,
     mint: insert('runs', RUN),
     revokeRun:
       'UPDATE runs SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL RETURNING id',
@@ -251,7 +296,7 @@ const asks = () => {
     openAsk: `${asks} WHERE question = :question AND ((${open} AND expires_at > :now) OR (status = 'used' AND exchange = :exchange)) ORDER BY status LIMIT 1`,
     declinedAsk: `${asks} WHERE question = :question AND status = 'declined' AND ended_at > :since ORDER BY ended_at DESC LIMIT 1`,
     openAsks: (of: object) =>
-      `${asks} WHERE ${where(of)} AND ${open} AND expires_at > :now ORDER BY created_at DESC, hash`,
+      `${asks} WHERE ${where(of)} AND ${open} AND expires_at > :now ORDER BY created_at DESC, hash LIMIT :most`,
     begunAsks: `SELECT created_at AS "createdAt" FROM asks WHERE ${PERSON} AND agent = :agent AND created_at > :since ORDER BY created_at DESC LIMIT :most`,
     answerAsk: `UPDATE asks SET given = :given, status = :status, expires_at = :expiresAt WHERE hash = :hash AND given = :before AND ${open} AND expires_at > :now RETURNING hash`,
     endAsk: `UPDATE asks SET status = :status, ended_at = :at, sealed = NULL, notice_at = NULL WHERE hash = :hash AND ${open} RETURNING hash`,
@@ -298,6 +343,7 @@ const personKeys = () => {
 export const statements = (now: string, dead: string) => ({
   ...counted(now),
   ...credentials(now, dead),
+  ...lists(),
   ...flows(),
   ...standings(),
   ...notices(),

@@ -122,7 +122,7 @@ describe.each(PEOPLE)('the person is %s', (person) => {
     'curl in HTTP/1.1': curl('1.1'),
     'curl in HTTP/2': curl('2'),
     // It says `http/1.0` in TLS.
-    'curl in HTTP/1.0': ['curl', ['-sS0', 'https://api.acme.test/notes/7']],
+    'curl of HTTP/1.0': ['curl', ['-sS0', 'https://api.acme.test/notes/7']],
     'urllib of Python': ['python3', ['-c', PYTHON]],
   }
   test.each(Object.keys(CLIENTS))('%s needs nothing else', async (name) => {
@@ -134,7 +134,7 @@ describe.each(PEOPLE)('the person is %s', (person) => {
     }
     const answer = await run(command, args, env())
     expect(answer).toContain(person)
-    if (command === 'curl') expect(answer).toContain(`HTTP/${name.replace(/^.*\//, '')}`)
+    if (name.startsWith('curl in')) expect(answer).toContain(`HTTP/${name.replace(/^.*\//, '')}`)
     const [seen] = upstream.seen
     expect(seen?.who).toBe(person)
     expect(JSON.stringify(seen)).not.toContain('stolen')

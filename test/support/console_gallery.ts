@@ -133,12 +133,20 @@ const pagesOf = (t: (text: string) => string): Readonly<Record<string, () => Pag
     connections: [t('github'), t('company-google-calendar')],
     mayDisable: true,
     mayEnable: false,
-    grants: [alice, bob].map((person) => ({
-      person,
-      connection: t('github'),
-      scopes: ['repo'],
-      lastUsedAt: NOW - 60_000,
-    })),
+    grants: {
+      rows: [alice, bob].map(({ tenant, realm, id: user }) => ({
+        tenant,
+        realm,
+        user,
+        agent: t('agent:triage'),
+        connection: t('github'),
+        scopes: ['repo'],
+        at: NOW - 9e8,
+        lastUsedAt: NOW - 60_000,
+      })),
+      next: { tenant: bob.tenant, realm: bob.realm, user: bob.id, connection: t('github') },
+    },
+    begun: true,
   }
   const off: AgentView = {
     ...agent,
@@ -339,17 +347,20 @@ const pagesOf = (t: (text: string) => string): Readonly<Record<string, () => Pag
     people: () =>
       peoplePage(viewer, {
         wanted: 'example',
-        people: [
-          { person: alice, held },
-          { person: bob, held: held.slice(0, 1) },
-        ],
+        rows: [alice, bob].map((person) => ({
+          person,
+          connections: held,
+          agents: [t('agent:triage'), t('agent:release-notes')],
+        })),
+        next: bob,
+        begun: true,
       }),
-    'people-none': () => peoplePage(reader, { wanted: '', people: [] }),
+    'people-none': () => peoplePage(reader, { wanted: '', rows: [], next: null, begun: false }),
     person: () =>
       personPage(viewer, { person: alice, held, runs, standings: [standing], now: NOW }),
     'person-reader': () =>
       personPage(reader, { person: alice, held, runs, standings: [standing], now: NOW }),
-    agents: () => agentsPage(viewer, [agent, off]),
+    agents: () => agentsPage(viewer, { rows: [agent, off], next: off.id, begun: true }),
     agent: () => agentPage(viewer, agent),
     'agent-off': () => agentPage(viewer, off),
     runs: () => runsPage(viewer, runs, NOW),

@@ -329,6 +329,9 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     await store.close()
     for (const text of [
       'DROP INDEX flows_spent',
+      'DROP INDEX credentials_client',
+      'DROP INDEX grants_agent',
+      'DROP INDEX grants_touched',
       'ALTER TABLE flows DROP COLUMN spent_hash',
       'ALTER TABLE flows DROP COLUMN ended_at',
       'ALTER TABLE flows DROP COLUMN operation',

@@ -7,13 +7,13 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { providersAt, startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
+import { JARS } from './java.ts'
 
 const book = readFileSync(new URL('../../docs/sdks.md', import.meta.url), 'utf8')
 const block = (language: string): string =>
   new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'm').exec(book)?.[1] ?? ''
 const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
 const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
-const JARS = process.env['DEPUTY_JACKSON'] ?? cache('jackson-2.20.0')
 
 type Language = {
   readonly file: string

@@ -11,7 +11,7 @@ export const WHO = {
 
 export type Row = {
   readonly sdk: string
-  readonly language: 'JavaScript' | 'Python' | 'Go'
+  readonly language: 'JavaScript' | 'Python' | 'Go' | 'Java'
   /** How it is pointed at deputy, and where the tag goes. */
   readonly point: string
   readonly who: keyof typeof WHO
@@ -22,6 +22,8 @@ export type Row = {
   readonly upload: boolean
   /** Where its exception holds the code and the link. */
   readonly error: string
+  /** Calls that its first question makes where all are refused: some ask before that who they are. */
+  readonly asks: number
   readonly told: { readonly code: boolean; readonly url: boolean }
   /** Whether it repeats a 429 and a 503 of deputy's by itself, and then gets its answer. */
   readonly again: { readonly 429: boolean; readonly 503: boolean }
@@ -45,6 +47,7 @@ const row = (
   unknown: 0,
   pages: true,
   upload: true,
+  asks: 1,
   told: BOTH,
   again: NEVER,
   ...rest,
@@ -190,5 +193,26 @@ export const ROWS: readonly Row[] = [
     'slack.New(tag, slack.OptionAPIURL(deputy + "/slack.com/api/"))',
     'nowhere: it drops the body and header of every answer that is not 200',
     { calls: 20, who: 'slack', upload: false, told: { code: false, url: false } },
+  ),
+  row(
+    'Java',
+    'github-api',
+    'new GitHubBuilder().withEndpoint(deputy + "/api.github.com").withOAuthToken(tag).build()',
+    '`e.getResponseHeaderFields()`; the link is in `e.getMessage()`',
+    { calls: 24, asks: 2, again: { 429: true, 503: false } },
+  ),
+  row(
+    'Java',
+    'slack-api-client',
+    'config.setMethodsEndpointUrlPrefix(deputy + "/slack.com/api/"), Slack.getInstance(config).methods(tag)',
+    '`e.getResponse().header("Deputy-Answer")`; the link is in `e.getResponseBody()`',
+    { calls: 21, who: 'slack', asks: 2 },
+  ),
+  row(
+    'Java',
+    'google-api-client',
+    'JAVA_TOOL_OPTIONS; new Gmail.Builder(transport, json, new HttpCredentialsAdapter(GoogleCredentials.create(tag))).build()',
+    '`e.getHeaders().getFirstHeaderStringValue("Deputy-Answer")`; the link is in `e.getContent()`',
+    { calls: 21, who: 'google' },
   ),
 ]

@@ -3,7 +3,7 @@ import { ROWS } from './rows.ts'
 import type { Row } from './rows.ts'
 
 const yes = (is: boolean): string => (is ? 'yes' : 'no')
-const LANGUAGES = ['JavaScript', 'Python', 'Go'] as const
+const LANGUAGES = ['JavaScript', 'Python', 'Go', 'Java'] as const
 
 const pointed = ({ sdk, point }: Row): string => `| \`${sdk}\` | \`${point}\` |`
 const measured = (row: Row): string => {

@@ -135,10 +135,19 @@ export const answer = ({ method, url, body, who }: Seen, res: ServerResponse): v
     ok: true,
     id: github ? 1 : '1',
     login: who,
-    user: who,
+    user: github ? { login: who } : who,
     upload_url,
     file_id: 'F1',
     files: [{ id: 'F1' }],
-    ...(github ? { url: `https://api.github.com${pathname}`, content: {}, commit: {} } : {}),
+    ...(github
+      ? {
+          url: `https://api.github.com${pathname}`,
+          full_name: 'acme/web',
+          name: 'web',
+          owner: { login: 'acme' },
+          content: {},
+          commit: {},
+        }
+      : {}),
   })
 }

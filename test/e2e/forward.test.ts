@@ -129,7 +129,11 @@ describe.each(PEOPLE)('the person is %s', (person) => {
       ['-MLWP::UserAgent', '-e', PERL],
       ['-MLWP::Protocol::https', '-e', '1'],
     ],
-    'curl of PHP': ['php', ['-d', 'curl.cainfo=CA', '-r', PHP], ['-r', 'exit(curl_init() ? 0 : 1);']],
+    'curl of PHP': [
+      'php',
+      ['-d', 'curl.cainfo=CA', '-r', PHP],
+      ['-r', 'exit(curl_init() ? 0 : 1);'],
+    ],
   }
   test.each(Object.keys(CLIENTS))('%s needs nothing else', async (name) => {
     const [command, args, probe = ['--version']] = CLIENTS[name] ?? ['', []]

@@ -140,15 +140,17 @@ const tellCuts = (client: unknown): void => {
  */
 const hearOut = (client: unknown): void => {
   const socket = (client as Record<symbol, Socket | null>)[symbols.kSocket]
-  if (socket == null || 'alpnProtocol' in socket && socket.alpnProtocol === 'h2') return
-  const late = (done: Written): Written => (error) => {
-    if (error == null || socket.readableEnded || socket.destroyed) return done(error)
-    const tell = (): void => {
-      socket.off('end', tell).off('close', tell)
-      done(error)
+  if (socket == null || ('alpnProtocol' in socket && socket.alpnProtocol === 'h2')) return
+  const late =
+    (done: Written): Written =>
+    (error) => {
+      if (error == null || socket.readableEnded || socket.destroyed) return done(error)
+      const tell = (): void => {
+        socket.off('end', tell).off('close', tell)
+        done(error)
+      }
+      socket.on('end', tell).on('close', tell)
     }
-    socket.on('end', tell).on('close', tell)
-  }
   const write = socket._write.bind(socket)
   socket._write = (chunk, encoding, done) => write(chunk, encoding, late(done))
   const writev = socket._writev?.bind(socket)

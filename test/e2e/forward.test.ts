@@ -81,8 +81,8 @@ const run = async (
   })
   return stdout
 }
-const has = async (command: string): Promise<boolean> =>
-  run(command, ['--version'], {}).then(
+const has = async (command: string, probe: readonly string[]): Promise<boolean> =>
+  run(command, probe, {}).then(
     () => true,
     () => false,
   )
@@ -108,31 +108,56 @@ context.verify_flags |= ssl.VERIFY_X509_STRICT
 opener = urllib.request.build_opener(urllib.request.ProxyHandler(), urllib.request.HTTPSHandler(context=context))
 with opener.open('https://api.acme.test/notes/7') as answer: print(answer.status, answer.read().decode())`
 
+const PERL = `print LWP::UserAgent->new->get('https://api.acme.test/notes/7')->content`
+const PHP = `$call = curl_init('https://api.acme.test/notes/7');
+curl_setopt($call, CURLOPT_HTTPHEADER, ['authorization: Bearer stolen']);
+curl_exec($call) || print curl_error($call);`
+
 describe.each(PEOPLE)('the person is %s', (person) => {
   const env = () => ({
     HTTPS_PROXY: `http://${person}:x@${proxy}`,
     https_proxy: `http://${person}:x@${proxy}`,
+    // Ruby reads this one for https too.
+    http_proxy: `http://${person}:x@${proxy}`,
     SSL_CERT_FILE: ca,
     NODE_EXTRA_CA_CERTS: ca,
     NODE_USE_ENV_PROXY: '1',
     CURL_CA_BUNDLE: ca,
+    PERL_LWP_ENV_PROXY: '1',
+    PERL_LWP_SSL_CA_FILE: ca,
   })
-  const CLIENTS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
+  type Client = readonly [string, readonly string[], (readonly string[])?]
+  const CLIENTS: Readonly<Record<string, Client>> = {
     'fetch of Node': [process.execPath, ['--input-type=module', '-e', NODE]],
     'curl in HTTP/1.1': curl('1.1'),
     'curl in HTTP/2': curl('2'),
     // It says `http/1.0` in TLS.
     'curl of HTTP/1.0': ['curl', ['-sS0', 'https://api.acme.test/notes/7']],
     'urllib of Python': ['python3', ['-c', PYTHON]],
+    'Net::HTTP of Ruby': [
+      'ruby',
+      ['-rnet/http', '-e', "puts Net::HTTP.get(URI('https://api.acme.test/notes/7'))"],
+    ],
+    'LWP of Perl': [
+      'perl',
+      ['-MLWP::UserAgent', '-e', PERL],
+      ['-MLWP::Protocol::https', '-e', '1'],
+    ],
+    'curl of PHP': [
+      'php',
+      ['-d', 'curl.cainfo=CA', '-r', PHP],
+      ['-r', 'exit(curl_init() ? 0 : 1);'],
+    ],
   }
   test.each(Object.keys(CLIENTS))('%s needs nothing else', async (name) => {
-    const [command, args] = CLIENTS[name] ?? ['', []]
-    if (command !== process.execPath && !(await has(command))) {
+    const [command, args, probe = ['--version']] = CLIENTS[name] ?? ['', []]
+    if (command !== process.execPath && !(await has(command, probe))) {
       if (process.env['DEPUTY_NO_SKIP'] === '1') throw new Error(`${command} is missing`)
       process.stderr.write(`SKIPPED: ${command} is missing\n`)
       return
     }
-    const answer = await run(command, args, env())
+    const given = args.map((arg) => arg.replace(/=CA$/, `=${ca}`))
+    const answer = await run(command, given, env())
     expect(answer).toContain(person)
     if (name.startsWith('curl in')) expect(answer).toContain(`HTTP/${name.replace(/^.*\//, '')}`)
     const [seen] = upstream.seen

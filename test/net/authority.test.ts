@@ -51,7 +51,9 @@ test('a leaf has no name but its host: an empty sequence, and BoringSSL refuses 
     () => ca,
     () => now,
   )
-  const server = createServer({ SNICallback: (name, done) => void leaf(name).then((c) => done(null, c), done) })
+  const server = createServer({
+    SNICallback: (name, done) => void leaf(name).then((c) => done(null, c), done),
+  })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
   const socket = connect({ port, host: '127.0.0.1', servername: 'api.acme.test', ca: ca.cert })

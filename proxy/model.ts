@@ -1292,6 +1292,17 @@ export type PersonKeyRow = {
   readonly usedAt: number
 }
 
+/** One connection of a person, and an agent that may use it; null: none may. */
+export type HeldRow = Pick<
+  CredentialRow,
+  'tenant' | 'realm' | 'user' | 'connection' | 'status' | 'doubtfulSince'
+> & { readonly agent: string | null }
+export type PeoplePage = {
+  readonly tenant: string | null
+  readonly after: Person | null
+  readonly most: number
+}
+
 export type Store = {
   readonly limits: LimitStore
   readonly history: HistoryStore
@@ -1304,6 +1315,23 @@ export type Store = {
       readonly user?: string
       readonly connection?: string
     }) => Promise<readonly CredentialRow[]>
+    /** Who has any, in order, so many at a time; `after` null: from the first on. */
+    readonly owners: (after: Person | null, most: number) => Promise<readonly Person[]>
+    /**
+     * What the first `most` people have of whom something is stored: by tenant, realm and id, those behind `after`, of one
+     * tenant (null: of all). A row for each connection and agent.
+     */
+    readonly people: (page: PeoplePage) => Promise<readonly HeldRow[]>
+    /** The same of those up to `until` (null: the last) who have `part` in their id. Reads every id in between. */
+    readonly peopleNamed: (
+      page: PeoplePage & { readonly part: string; readonly until: Person | null },
+    ) => Promise<readonly HeldRow[]>
+    /** Who comes after so many others behind `after`; null: there are not so many. */
+    readonly personAhead: (
+      tenant: string | null,
+      after: Person | null,
+      skip: number,
+    ) => Promise<Person | null>
     /**
      * Insert or replace by (tenant, realm, user, connection, slot), together with the grant, in one transaction.
      * A row of another provider account takes every earlier grant with it. false: the same row has reached this generation,
@@ -1375,6 +1403,25 @@ export type Store = {
     readonly list: (person: Person) => Promise<readonly GrantRow[]>
     /** What people of one tenant granted to an agent. */
     readonly to: (agent: string, tenant: string) => Promise<readonly GrantRow[]>
+    /** The first `most` agents behind `after`, in their order, that people of one tenant (null: of any) allow something. */
+    readonly agents: (page: {
+      readonly tenant: string | null
+      readonly after: string
+      readonly most: number
+    }) => Promise<readonly string[]>
+    /** How many people allow an agent something, counted up to `most`, and at which connections. */
+    readonly reach: (
+      agent: string,
+      tenant: string | null,
+      most: number,
+    ) => Promise<{ readonly people: number; readonly connections: readonly string[] }>
+    /** What people allow an agent: the first `most` behind `after`, by person and connection. */
+    readonly page: (page: {
+      readonly agent: string
+      readonly tenant: string | null
+      readonly after: Pick<GrantRow, 'tenant' | 'realm' | 'user' | 'connection'> | null
+      readonly most: number
+    }) => Promise<readonly GrantRow[]>
     readonly put: (row: GrantRow) => Promise<void>
     readonly remove: (person: Person, agent: string, connection: string) => Promise<boolean>
     /** When grants were last used, in one transaction; never goes back. Nothing happens where there is no grant. */
@@ -1471,6 +1518,7 @@ export type Store = {
       readonly realm?: string
       readonly user?: string
       readonly agent?: string
+      readonly most?: number
     }) => Promise<readonly RunRow[]>
     /** false: there is none, or it was revoked before. */
     readonly revoke: (id: string, at: number) => Promise<boolean>
@@ -1554,6 +1602,7 @@ export type Store = {
         readonly user?: string
         readonly agent?: string
         readonly connection?: string
+        readonly most?: number
       },
       now: number,
     ) => Promise<readonly AskRow[]>

@@ -246,7 +246,7 @@ export const CATALOGUE = {
     415,
     'The body cannot be inspected',
     'http_request_error',
-    'Send the body without Content-Encoding, as JSON or a form.',
+    'Send the body as JSON or a form, without Content-Encoding or as gzip.',
   ),
   expectation_failed: row(
     417,

@@ -78,8 +78,12 @@ export const createPeopleKept = ({ config, store, sealer, names, clock, sessionM
         else yield { name, person }
         yield* once(person)
       }
-    for (const { tenant, realm, user } of await store.credentials.list({}))
-      if (wanted(user)) yield* once({ tenant, realm, id: user })
+    for (let after: Person | null = null; ;) {
+      const page: readonly Person[] = await store.credentials.owners(after, PAGE)
+      for (const person of page) if (wanted(person.id)) yield* once(person)
+      after = page.at(-1) ?? null
+      if (after === null) return
+    }
   }
 
   return {

@@ -1,6 +1,7 @@
 // The console: for operators who sign in, on the connect listener.
 import type { RequestListener } from 'node:http'
 import type { createOperatorsApi } from '../api/operators.ts'
+import { createLists } from '../vault/lists.ts'
 import { within } from '../net/admin.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
@@ -33,6 +34,7 @@ export const createConsolePages = (
     recent,
     since,
     flows: store.flows,
+    lists: createLists(store),
     asks: asking.asks,
     policy: () => ({
       revision: policy.current()?.revision ?? null,

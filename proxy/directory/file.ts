@@ -1,40 +1,19 @@
 // Entitlements from a YAML file that is looked at: for development, and the simplest truth there is.
+import { createHash } from 'node:crypto'
 import type { BigIntStats } from 'node:fs'
-import { parseDocument } from 'yaml'
-import { z } from 'zod'
 import { mayHeal, readText, statOf, Unreadable } from '../files.ts'
-import type { Clock, Entitlements, Log, Person } from '../model.ts'
+import type { Clock, Log, Person } from '../model.ts'
 import { messageOf } from '../problem.ts'
-import { factsDigest, keyOf, type Directory } from './source.ts'
-
-const list = z.array(z.string().min(1)).default([])
-const schema = z.strictObject({
-  people: z.array(
-    z.strictObject({
-      id: z.string().min(1),
-      realm: z.string().optional(),
-      tenant: z.string().optional(),
-      active: z.boolean().default(true),
-      groups: list,
-      roles: list,
-      entitlements: list,
-      manager: z.string().min(1).optional(),
-      auth: z
-        .strictObject({
-          acr: z.string().optional(),
-          amr: list,
-          age_s: z.number().int().min(0).optional(),
-        })
-        .optional(),
-    }),
-  ),
-})
+import { readPeople } from './people_file.ts'
+import { keyOf, personOf, type Directory } from './source.ts'
 
 /** How often the file is looked at, and after how long without an answer it is not known any more what it says. */
 const LOOK_MS = 250
 const LOST_MS = 5_000
 /** Time stamps may be so coarse that a second write leaves no trace: what is that fresh is read again. */
 const COARSE_MS = 50
+/** Of the text, which may be long: it is compared, and not kept. */
+const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex')
 const mark = ({ ino, size, mtimeNs, mtimeMs, ctimeNs }: BigIntStats): string => {
   const now = Date.now()
   return [ino, size, mtimeNs, ctimeNs, now - Number(mtimeMs) < COARSE_MS ? now : ''].join()
@@ -58,50 +37,15 @@ export const openFileDirectory = async (options: {
   readonly log: Log
   readonly onChange: () => void
 }): Promise<FileDirectory> => {
-  let everybody: readonly Person[] = []
-  const read = (text: string): ReadonlyMap<string, Entitlements> => {
-    const document = parseDocument(text, { uniqueKeys: true })
-    const broken = document.errors[0]
-    if (broken !== undefined) throw new Error(`${options.path}: ${broken.message}`)
-    const parsed = schema.safeParse(document.toJS({ maxAliasCount: 100 }))
-    if (!parsed.success)
-      throw new Error(
-        parsed.error.issues
-          .map((issue) => `${options.path}: ${issue.path.join('.')}: ${issue.message}`)
-          .join('\n'),
-      )
-    const people = new Map<string, Entitlements>()
-    const listed: Person[] = []
-    for (const { id, realm = options.realm, tenant = 'default', auth, manager, ...facts } of parsed
-      .data.people) {
-      const key = keyOf({ tenant, realm, id })
-      if (people.has(key)) throw new Error(`${options.path}: ${id} is listed twice`)
-      listed.push({ tenant, realm, id })
-      people.set(key, {
-        ...facts,
-        ...(manager === undefined ? {} : { manager }),
-        auth:
-          auth === undefined
-            ? null
-            : {
-                acr: auth.acr ?? null,
-                amr: auth.amr,
-                at: auth.age_s === undefined ? null : options.clock.now() - auth.age_s * 1_000,
-              },
-        source: 'file',
-        digest: factsDigest(facts),
-        asOf: null,
-      })
-    }
-    everybody = listed
-    return people
-  }
+  const { path, realm } = options
+  const read = (written: string) => readPeople(written, { path, realm, now: options.clock.now() })
   const keys = new WeakMap<Person, string>()
   // Looked at, not watched: inotify is deaf on some volumes and hears every write beside the file, evidence among them.
   // Taken before reading, so that what changes meanwhile is a change.
   let seen = mark(await statOf(options.path))
-  let text = await readText(options.path)
-  let people = read(text)
+  const first = await readText(options.path)
+  let text = hashOf(first)
+  let people = await read(first)
   /** Why nobody is known; null: people are. */
   let problem: string | null = null
   let unread: string | null = null
@@ -109,9 +53,10 @@ export const openFileDirectory = async (options: {
     try {
       const now = await readText(options.path)
       unread = null
-      if (problem === null && now === text) return
-      people = read(now)
-      text = now
+      const hash = hashOf(now)
+      if (problem === null && hash === text) return
+      people = await read(now)
+      text = hash
       problem = null
       options.log.info({ people: people.size }, 'entitlements file read')
     } catch (error) {
@@ -151,7 +96,7 @@ export const openFileDirectory = async (options: {
       if (key === undefined) keys.set(person, (key = keyOf(person)))
       return people.get(key) ?? null
     },
-    everybody: () => everybody,
+    everybody: () => [...people.keys()].map(personOf),
     unread: () => unread,
     forget: () => {},
     close: () => clearInterval(timer),

@@ -62,6 +62,11 @@ export class Unanswered extends Error {
 
 export const keyOf = (person: Person): string =>
   JSON.stringify([person.tenant, person.realm, person.id])
+/** Whom a key names. */
+export const personOf = (key: string): Person => {
+  const [tenant, realm, id] = JSON.parse(key) as [string, string, string]
+  return { tenant, realm, id }
+}
 
 /** Canonical digest of the facts, so that evidence can say which facts a decision saw. */
 export const factsDigest = (

@@ -199,7 +199,9 @@ export const createLeaves = (
     })
     cert.issuer = ca.subject
     // RFC 9525: the host is in the alternative name alone; a common name holds no more than 64 letters.
+    // The schema's own writing of no name is one name of no parts, which BoringSSL refuses (RFC 5280 4.1.2.4, X.501): Bun, gRPC.
     cert.subject.typesAndValues = []
+    cert.subject.valueBeforeDecode = Uint8Array.of(0x30, 0).buffer
     const add = adderTo(pki, cert)
     add(OID.basicConstraints, new pki.BasicConstraints({ cA: false }).toSchema(), true)
     add(

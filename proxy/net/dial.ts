@@ -134,6 +134,28 @@ const tellCuts = (client: unknown): void => {
   }
 }
 
+/**
+ * RFC 9112 9.6: a provider that answers before it has read the whole body, and closes, resets the connection. What it said is
+ * there to be read, but Node drops a socket as soon as a write fails. So of a failed write is told only when nothing more comes.
+ */
+const hearOut = (client: unknown): void => {
+  const socket = (client as Record<symbol, Socket | null>)[symbols.kSocket]
+  if (socket == null || 'alpnProtocol' in socket && socket.alpnProtocol === 'h2') return
+  const late = (done: Written): Written => (error) => {
+    if (error == null || socket.readableEnded || socket.destroyed) return done(error)
+    const tell = (): void => {
+      socket.off('end', tell).off('close', tell)
+      done(error)
+    }
+    socket.on('end', tell).on('close', tell)
+  }
+  const write = socket._write.bind(socket)
+  socket._write = (chunk, encoding, done) => write(chunk, encoding, late(done))
+  const writev = socket._writev?.bind(socket)
+  if (writev !== undefined) socket._writev = (chunks, done) => writev(chunks, late(done))
+}
+type Written = (error?: Error | null) => void
+
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const hostOf = (hostname: string): string => hostname.replace(/^\[|\]$/g, '')
 
@@ -353,6 +375,7 @@ const createAgents = (connect: Connector, connectH2: () => Connector) => {
     agent.on('connect', (_origin, targets) => {
       tolerateContinue(targets.at(-1))
       if (allowH2) tellCuts(targets.at(-1))
+      hearOut(targets.at(-1))
     })
     return agent
   }

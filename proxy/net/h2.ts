@@ -7,6 +7,7 @@ import { duplexPair } from 'node:stream'
 import { Problem } from '../problem.ts'
 import { carry, outerOf } from './carried.ts'
 import { proxyStatus } from './fault.ts'
+import { lingering } from './sockets.ts'
 
 export type H2Options = {
   /** Takes what streams become. */
@@ -155,14 +156,21 @@ const fieldsOf = (raw: readonly string[]) => {
 const gone = (stream: ServerHttp2Stream): boolean => stream.destroyed || stream.closed
 
 /**
- * The answer is whole: of a body that still comes nothing is wanted (RFC 9113 8.1). Unread, it would keep the stream, and with
- * it the connection.
+ * The answer is whole, and of a body that still comes nothing is wanted. It is read and thrown away all the same: there are
+ * clients that look at no answer before all of their body is gone, and hear no reset after it (Java 17's). Who says nothing more
+ * is reset (RFC 9113 8.1): the stream would keep the connection.
  */
 const answeredWhole = (stream: ServerHttp2Stream): void => {
   setImmediate(() => {
     if (stream.readableEnded || stream.destroyed) return
-    stream.unpipe().resume()
-    stream.close()
+    let came = 0
+    stream.unpipe().on('data', (chunk: Buffer) => void (came += chunk.length))
+    stream.resume()
+    lingering(
+      stream,
+      () => came,
+      () => stream.close(),
+    )
   })
 }
 
@@ -214,8 +222,10 @@ export const createH2 = ({ server, maxHeaderBytes, patience, refusal }: H2Option
   }
   const refuse = (stream: ServerHttp2Stream, problem: Problem): void => {
     const { status, headers, body } = refusal(problem)
-    stream.respond({ ':status': status, ...headers })
+    // Read at once, or Node would reset it with the answer.
+    stream.resume().respond({ ':status': status, ...headers })
     stream.end(body)
+    answeredWhole(stream)
     whole(stream)
   }
   /** Nothing that either side said is thrown past here: it would end the process. */

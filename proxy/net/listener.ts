@@ -60,7 +60,8 @@ const contextOf = ({ cert, key, clientCa }: Shown) => ({
 
 const secured = (tls: Shown) => ({
   ...contextOf(tls),
-  ALPNProtocols: ['h2', 'http/1.1'],
+  // Who speaks HTTP/1.0 may say so: curl -0 does, and TLS fails where nothing that it says is known (RFC 7301 3.2).
+  ALPNProtocols: ['h2', 'http/1.1', 'http/1.0'],
   requestCert: tls.clientCa !== null,
   // Who shows none may send a token; what does not hold is refused with a sentence, call by call.
   rejectUnauthorized: false,

@@ -377,6 +377,8 @@ export const createAnswers = <A extends Answer>(deps: {
     const sayHead = (bytes: number | null): void => {
       // Ended from outside while its end was still being read.
       if (answer.done) return
+      // Whoever hears a no in the middle of its request may send no more of it, and what came next would be taken for its rest.
+      if (code >= 400 && !res.req.complete) res.shouldKeepAlive = false
       // Trailers stand behind a chunked body only.
       const sized = bytes !== null && !bodyless && answer.trailers.length === 0
       // The provider's reason phrase stays behind: it is any bytes, and means nothing (RFC 9112 4).

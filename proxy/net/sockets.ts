@@ -47,11 +47,10 @@ const IDLE_MS = 100
 const closed = (): void => undefined
 
 /**
- * Ends a connection so that what was said last arrives: whoever closes a socket with unread bytes in it sends a reset, and
- * a reset takes away what the other side has not read yet (RFC 9112 9.6).
+ * Calls `end` once nothing more came for a while, or too much, or for too long; not where `from` has closed before.
+ * @param read bytes that have come of it
  */
-const linger = (socket: Socket | Duplex, read: () => number): void => {
-  socket.end()
+export const lingering = (from: Duplex, read: () => number, end: () => void): void => {
   let [ticks, idle, before] = [0, 0, read()]
   const first = before
   const timer = setInterval(() => {
@@ -59,10 +58,19 @@ const linger = (socket: Socket | Duplex, read: () => number): void => {
     idle = now === before ? idle + 1 : 0
     before = now
     const late = ++ticks * TICK_MS >= LINGER.ms || idle * TICK_MS >= LINGER.idleMs
-    if (late || now - first > LINGER.bytes) socket.destroy()
+    if (late || now - first > LINGER.bytes) end()
   }, TICK_MS)
   timer.unref()
-  socket.once('close', () => clearInterval(timer))
+  from.once('close', () => clearInterval(timer))
+}
+
+/**
+ * Ends a connection so that what was said last arrives: whoever closes a socket with unread bytes in it sends a reset, and
+ * a reset takes away what the other side has not read yet (RFC 9112 9.6).
+ */
+const linger = (socket: Socket | Duplex, read: () => number): void => {
+  socket.end()
+  lingering(socket, read, () => socket.destroy())
 }
 
 const connections = new WeakMap<Duplex, Connection>()

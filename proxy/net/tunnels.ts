@@ -67,7 +67,9 @@ const checkConnect = ({ headersDistinct, url }: IncomingMessage, host: string): 
   const [named = host, ...more] = headersDistinct['host'] ?? []
   if (more.length > 0 || hostname(named) !== host)
     throw new Problem('request_invalid', `the Host header of CONNECT ${url} names another host`)
-  if ('content-length' in headersDistinct || 'transfer-encoding' in headersDistinct)
+  // Perl's Mojolicious says that it has none.
+  const [length = '0', ...lengths] = headersDistinct['content-length'] ?? []
+  if (length !== '0' || lengths.length > 0 || 'transfer-encoding' in headersDistinct)
     throw new Problem('request_invalid', 'CONNECT has no content: send no length and no coding')
 }
 
@@ -85,7 +87,8 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
         const tls = new TLSSocket(socket, {
           isServer: true,
           secureContext,
-          ALPNProtocols: ['h2', 'http/1.1'],
+          // Who speaks HTTP/1.0 may say so: curl -0 does, and TLS fails where nothing that it says is known (RFC 7301 3.2).
+          ALPNProtocols: ['h2', 'http/1.1', 'http/1.0'],
           // Another name than the one that was asked for has two readings.
           SNICallback: (name, done) =>
             name.toLowerCase() === host

@@ -30,6 +30,8 @@ export type Body = {
   readonly stripped: readonly string[]
   /** To whom its mail goes, where the operation writes one. */
   readonly mail?: Mail
+  /** It came as gzip, and is sent as it was read. */
+  readonly unzipped?: true
   /** Nobody looked at what `bytes` say: they were read to be sent as they are. */
   readonly unseen?: true
   /** The calls inside a GraphQL call. */
@@ -173,14 +175,46 @@ export const inspect = (
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw tooLong(limits.inspectedBody)
   }
-  if ((req.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
+  const coding = (req.headers['content-encoding'] ?? 'identity').toLowerCase()
+  if (coding !== 'identity' && coding !== 'gzip')
     throw new Problem(
       'unsupported_media_type',
-      'the body must be inspected, so it must come without Content-Encoding',
+      'the body must be inspected, so it must come without Content-Encoding, or as gzip',
     )
   const cap = limits.inspectedBody
   const bytes = early ?? readUpTo(req, cap)
-  return read(bytes, streamed, media, { route, act, cap, headers: req.headers })
+  const given = { route, act, cap, headers: req.headers }
+  if (coding === 'identity') return read(bytes, streamed, media, given)
+  return unzipped(bytes, cap).then(async (plain) => {
+    const body = await read(plain, streamed, media, given)
+    return body.state === 'too_large' ? body : { ...body, unzipped: true }
+  })
+}
+
+/**
+ * What a body says that came as gzip. Others unpack strange ones otherwise, so it is sent as it was read.
+ * @throws Problem 400 request_invalid, 413 request_too_large
+ */
+const unzipped = async (
+  coming: Buffer | Promise<Buffer | null>,
+  cap: number,
+): Promise<Buffer | null> => {
+  const bytes = await coming
+  if (bytes === null || bytes.length === 0) return bytes
+  // Few clients pack what they send: only they load it.
+  const { gunzip } = process.getBuiltinModule('node:zlib')
+  return new Promise((resolve, reject) => {
+    gunzip(bytes, { maxOutputLength: cap }, (cause, plain) => {
+      if (cause === null) resolve(plain)
+      else if ('code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE') reject(tooLong(cap))
+      else
+        reject(
+          new Problem('request_invalid', 'the body is not the gzip that its Content-Encoding says', {
+            cause,
+          }),
+        )
+    })
+  })
 }
 
 const unreadable = ({ essence }: Media, needed: boolean): Problem =>
@@ -192,7 +226,7 @@ const unreadable = ({ essence }: Media, needed: boolean): Problem =>
   )
 
 const read = async (
-  coming: Buffer | Promise<Buffer | null>,
+  coming: Buffer | null | Promise<Buffer | null>,
   streamed: Body,
   media: Media,
   {

@@ -45,7 +45,7 @@ import { inSession, plainHeaders, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
-import { namedTrailers, type Sifted } from '../wire/headers.ts'
+import { namedTrailers, uncoded, type Sifted } from '../wire/headers.ts'
 import type { Listed } from '../envelope/listed.ts'
 import { unsealed } from '../wire/query_seal.ts'
 import { stripQuery } from '../wire/strip.ts'
@@ -334,7 +334,8 @@ export const createPep = (deps: PepDeps) => {
     const { req, route, said, outer, slot } = given
     return follow(inspect(req, { route, act: outer }, deps.limits, tagged.read), (read) => {
       if (read.bytes !== null) deps.tags.body(read.bytes)
-      const all = deps.sift(req.rawHeaders, route.connection.provider)
+      const came = deps.sift(req.rawHeaders, route.connection.provider)
+      const all = read.unzipped === true ? uncoded(came) : came
       const { sifted, session } =
         outer.kind === 'mcp'
           ? sessionIn(call, route, plainHeaders(all, read.message))

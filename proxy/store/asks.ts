@@ -2,7 +2,8 @@
 import type { AskRow, Person, SignInRow, Store } from '../model.ts'
 import type { Asking } from './asking.ts'
 import type { Database, Raw, Work } from './database.ts'
-import { checked, personOf } from './rows.ts'
+import { checked, filter, personOf } from './rows.ts'
+import { NEVER } from './statements.ts'
 
 const askOf = (raw: Raw): AskRow =>
   ({ ...raw, operations: JSON.parse(raw['operations'] as string) }) as AskRow
@@ -18,9 +19,12 @@ export const createAsks = (db: Database, { sql, rows, row, hit }: Asking): Store
   open: (question, exchange, now) => row(sql.openAsk, { question, exchange, now }, askOf),
   declined: (question, since) => row(sql.declinedAsk, { question, since }, askOf),
   list: async (
-    { tenant = null, realm = null, user = null, agent = null, connection = null },
+    { tenant = null, realm = null, user = null, agent = null, connection = null, most = NEVER },
     now,
-  ) => rows(sql.openAsks, { tenant, realm, user, agent, connection, now }, askOf),
+  ) => {
+    const of = filter({ tenant, realm, user, agent, connection })
+    return rows(sql.openAsks(of), { ...of, most, now }, askOf)
+  },
   begun: async (person, agent, since, most) =>
     rows(sql.begunAsks, { ...personOf(person), agent, since, most }, (raw) =>
       Number(raw['createdAt']),
@@ -43,8 +47,10 @@ export const createSignIns = (db: Database, { sql, rows }: Asking): Store['signI
     void (await db.query([sql.signedIn, checked({ ...row, amr: JSON.stringify(row.amr) })])),
   of: async (person, agent, now) =>
     rows(sql.signIns, { ...personOf(person), agent, now }, signInOf),
-  end: async (person, agent) =>
-    void (await db.query([sql.endSignIns, { ...personOf(person), agent }])),
+  end: async (person, agent) => {
+    const of = filter({ ...personOf(person), agent })
+    await db.query([sql.endSignIns(of), of])
+  },
   sweep: async (before) => (await db.query([sql.sweepSignIns, { before }])).length,
 })
 

@@ -1,13 +1,14 @@
 // Credentials, and the agents' grants on them.
-import type { CredentialRow, IdleRow, Store } from '../model.ts'
+import type { CredentialRow, HeldRow, IdleRow, Person, Store } from '../model.ts'
 import type { Asking } from './asking.ts'
-import type { Database, Work } from './database.ts'
+import type { Database, Params, Raw, Work } from './database.ts'
 import { pseudonym } from './pseudonym.ts'
 import {
   changed,
   checked,
   credentialOf,
   ended,
+  filter,
   first,
   grantOf,
   ownerOf,
@@ -16,6 +17,12 @@ import {
 } from './rows.ts'
 import { NEVER } from './statements.ts'
 
+/** Behind every name that a person, a realm or a tenant may have. */
+const LAST = '\u{10ffff}'.repeat(65)
+const heldOf = (raw: Raw): HeldRow => raw as HeldRow
+const from = (tenant: string | null, after: Person | null): Params =>
+  personOf(after ?? { tenant: tenant ?? '', realm: '', id: '' })
+
 export const createCredentials = (
   db: Database,
   { sql, at, rows, row, hit, pseudonymKey }: Asking,
@@ -23,8 +30,28 @@ export const createCredentials = (
   byId: (id) => row(sql.byId, { id }, credentialOf),
   find: async (person, connection) =>
     rows(sql.find, { ...personOf(person), connection }, credentialOf),
-  list: ({ tenant = null, realm = null, user = null, connection = null }) =>
-    rows(sql.list, { tenant, realm, user, connection }, credentialOf),
+  list: ({ tenant = null, realm = null, user = null, connection = null }) => {
+    const of = filter({ tenant, realm, user, connection })
+    return rows(sql.list(of), of, credentialOf)
+  },
+  owners: (after, most) => {
+    const { tenant, realm, id } = after ?? { tenant: '', realm: '', id: '' }
+    return rows(sql.owners, { tenant, realm, id, most }, (raw) => ({ ...raw }) as Person)
+  },
+  people: ({ tenant, after, most }) =>
+    rows(tenant === null ? sql.people : sql.peopleOf, { ...from(tenant, after), most }, heldOf),
+  peopleNamed: ({ tenant, after, most, part, until }) => {
+    const last = personOf(until ?? { tenant: LAST, realm: LAST, id: LAST })
+    const to = { lastTenant: last['tenant'], lastRealm: last['realm'], lastUser: last['user'] }
+    const params = { ...from(tenant, after), ...to, part, most } as Params
+    return rows(tenant === null ? sql.peopleNamed : sql.peopleNamedOf, params, heldOf)
+  },
+  personAhead: (tenant, after, skip) =>
+    row(
+      tenant === null ? sql.personAhead : sql.personAheadOf,
+      { ...from(tenant, after), skip },
+      (raw) => raw as Person,
+    ),
   put: (next, grant, keepOther = false) =>
     db.transact(function* (tell): Work<boolean> {
       const place = { ...ownerOf(next), connection: next.connection }
@@ -133,11 +160,30 @@ export const createCredentials = (
   },
 })
 
+const nameOf = (raw: Raw): string => String(raw['name'])
+
 export const createGrants = (db: Database, { sql, rows, row }: Asking): Store['grants'] => ({
   find: async (person, agent, connection) =>
     row(sql.grant, { ...personOf(person), agent, connection }, grantOf),
   list: async (person) => rows(sql.grants, personOf(person), grantOf),
   to: async (agent, tenant) => rows(sql.grantsTo, checked({ agent, tenant }), grantOf),
+  agents: ({ tenant, after, most }) =>
+    tenant === null
+      ? rows(sql.agentNames, { after, most }, nameOf)
+      : rows(sql.agentNamesOf, { tenant, after, most }, nameOf),
+  reach: async (agent, tenant, most) => {
+    const whose = tenant === null ? { agent } : { agent, tenant }
+    const all = tenant === null
+    const counted = await db.query([all ? sql.allowing : sql.allowingOf, { ...whose, most }])
+    const connections = await rows(all ? sql.touched : sql.touchedOf, whose, nameOf)
+    return { people: Number(counted[0]?.['n']), connections }
+  },
+  page: ({ agent, tenant, after, most }) => {
+    const from = after ?? { tenant: tenant ?? '', realm: '', user: '', connection: '' }
+    const { realm, user, connection } = from
+    const beyond = { agent, tenant: from.tenant, realm, user, connection, most }
+    return rows(tenant === null ? sql.grantsPage : sql.grantsPageOf, beyond, grantOf)
+  },
   put: (grant) =>
     db.transact(function* (tell): Work<void> {
       yield [sql.allow, toRaw(grant)]

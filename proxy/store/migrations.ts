@@ -231,6 +231,13 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX person_keys_used ON person_keys (used_at);
   CREATE TABLE erased_names (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   `,
+  // Counted once a minute, by client: without it the rows of all people were read.
+  `CREATE INDEX credentials_client ON credentials (connection, client_id) WHERE status = 'active' AND client_id IS NOT NULL;`,
+  // Who reads lists of agents reads a page of them, however many people there are.
+  `
+  CREATE INDEX grants_agent ON grants (agent, tenant, realm, user_id, connection);
+  CREATE INDEX grants_touched ON grants (agent, connection, tenant);
+  `,
 ]
 
 export type OpenFile = {

@@ -11,7 +11,9 @@ import { checked, personOf } from './rows.ts'
 const NAMED = 'tenant = :tenant AND realm = :realm AND user_id = :user'
 const NAMES = ['tenant', 'realm', 'user_id']
 const HIDDEN_NAME = 'person = :person'
-const SCIM_USER = `tenant = :tenant AND realm = :realm AND kind = 'User' AND CASE CAST(:scim AS TEXT) WHEN 'userName' THEN exact WHEN 'externalId' THEN external_id ELSE id END = :user`
+/** `SCIM_NAME` is the column by which people are known: no index serves a choice of it in the statement. */
+const SCIM_USER = `tenant = :tenant AND realm = :realm AND kind = 'User' AND SCIM_NAME = :user`
+const SCIM_NAME = { userName: 'exact', externalId: 'external_id', id: 'id' } as const
 
 export type Held =
   | { readonly holds: 'nobody'; readonly why: string }
@@ -129,8 +131,19 @@ export const HELD: Readonly<Record<string, Held>> = {
 const PERSONAL = Object.entries(HELD).flatMap(([table, held]) =>
   held.holds === 'person' ? [{ ...held, table }] : [],
 )
+/** Where something of a person is. @param scim by which of their names SCIM has them */
+export const personal = (scim: ScimUser) =>
+  PERSONAL.map((held) => ({
+    ...held,
+    whose: held.whose.replaceAll('SCIM_NAME', SCIM_NAME[scim]),
+  }))
 /** Tables in which people stand by name. */
 const NAMING = PERSONAL.filter(({ whose }) => whose === NAMED).map(({ table }) => table)
+/** A page of a tenant's people. Each table gives no more than the page: all of them would be read for each page. */
+export const PAGE_OF_PEOPLE = `SELECT realm, id FROM (${NAMING.map(
+  (table) =>
+    `SELECT realm, id FROM (SELECT DISTINCT realm, user_id AS id FROM ${table} WHERE tenant = :tenant AND (realm, user_id) > (:realm, :id) ORDER BY realm, user_id LIMIT :most) AS of_${table}`,
+).join(' UNION ')}) AS everybody ORDER BY realm, id LIMIT :most`
 
 const JSON_COLUMNS: ReadonlySet<string> = new Set(
   words('scopes connections operations needs given amr challenge'),
@@ -172,10 +185,9 @@ export const createPersonal = (
   asking: Asking,
 ): Pick<Store, 'kept' | 'erase' | 'tenants'> => {
   const { sql, pseudonymKey } = asking
-  const whoseOf = async (person: Person, scim: ScimUser): Promise<Params> => ({
+  const whoseOf = async (person: Person): Promise<Params> => ({
     ...personOf(person),
     person: pseudonym(await pseudonymKey(), person),
-    scim,
   })
   /** Only what a statement names: SQLite refuses any other. */
   const bound = (text: string, params: Params): Params =>
@@ -184,9 +196,9 @@ export const createPersonal = (
     )
   return {
     kept: async (person, scim = 'userName') => {
-      const whose = await whoseOf(person, scim)
+      const whose = await whoseOf(person)
       const found: Record<string, PersonalRows> = {}
-      for (const { table, told, whose: where } of PERSONAL) {
+      for (const { table, told, whose: where } of personal(scim)) {
         const text = `SELECT ${told.join(', ')} FROM ${table} WHERE ${where}`
         const rows = await db.query([text, bound(where, whose)])
         if (rows.length > 0) found[table] = rows.map((raw) => toldOf(table, raw))
@@ -199,12 +211,12 @@ export const createPersonal = (
       person,
       { scim = 'userName', name = null, at = 0, sessionsUntil = null } = {},
     ) => {
-      const whose = await whoseOf(person, scim)
+      const whose = await whoseOf(person)
       const { tenant, realm, id } = person
       await db.transact(function* (tell): Work<void> {
         yield* eraseAsks(asking, person)
         let pushed = false
-        for (const { table, whose: where, erased } of PERSONAL) {
+        for (const { table, whose: where, erased } of personal(scim)) {
           if (erased !== 'row') continue
           const gone = yield [
             `DELETE FROM ${table} WHERE ${where} RETURNING 1 AS one`,
@@ -223,11 +235,7 @@ export const createPersonal = (
     tenants: {
       people: async (tenant, after, most) => {
         const from = after ?? { realm: '', id: '' }
-        const each = NAMING.map(
-          (table) => `SELECT realm, user_id AS id FROM ${table} WHERE tenant = :tenant`,
-        )
-        const text = `SELECT realm, id FROM (${each.join(' UNION ')}) AS everybody WHERE realm > :realm OR (realm = :realm AND id > :id) ORDER BY realm, id LIMIT :most`
-        const rows = await db.query([text, checked({ tenant, ...from, most })])
+        const rows = await db.query([PAGE_OF_PEOPLE, checked({ tenant, ...from, most })])
         return rows.map((raw) => ({ tenant, realm: String(raw['realm']), id: String(raw['id']) }))
       },
       erase: (tenant) =>

@@ -17,6 +17,9 @@ export const checked = (values: Params): Params => {
       throw new Error('the store refuses text that is not well-formed Unicode')
   return values
 }
+/** What a list is asked for: null is whatever. */
+export const filter = (of: Params): Params =>
+  checked(Object.fromEntries(Object.entries(of).filter(([, value]) => value !== null)))
 export const personOf = (person: Person): Params =>
   checked({ tenant: person.tenant, realm: person.realm, user: person.id })
 export const ownerOf = ({ tenant, realm, user }: GrantRow | CredentialRow): Params =>

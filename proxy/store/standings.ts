@@ -2,7 +2,7 @@
 import type { Person, Store } from '../model.ts'
 import type { Asking } from './asking.ts'
 import type { Database, Raw } from './database.ts'
-import { checked, personOf, standingOf } from './rows.ts'
+import { checked, filter, personOf, standingOf } from './rows.ts'
 
 const whoOf = (raw: Raw): Person => ({
   tenant: String(raw['tenant']),
@@ -32,8 +32,8 @@ export const createStandings = (
     agent = null,
     connection = null,
   }) => {
-    if (id === undefined)
-      return rows(sql.standings, { tenant, realm, user, agent, connection }, standingOf)
+    const of = filter({ tenant, realm, user, agent, connection })
+    if (id === undefined) return rows(sql.standings(of), of, standingOf)
     const one = await row(sql.standing, { id }, standingOf)
     return one === null ? [] : [one]
   },

@@ -63,8 +63,9 @@ const insert = (table: string, names: readonly string[]): string =>
   `INSERT INTO ${table} (${names.map(column).join(', ')}) VALUES (${names.map((name) => `:${name}`).join(', ')})`
 const overwrite = (names: readonly string[]): string =>
   names.map((name) => `${column(name)} = excluded.${column(name)}`).join(', ')
-const matching = (name: string): string =>
-  `(CAST(:${name} AS TEXT) IS NULL OR ${column(name)} = :${name})`
+/** Only what is asked for stands in the statement: `IS NULL OR` beside it would have SQLite read the whole table. */
+const where = (of: object): string =>
+  ['TRUE', ...Object.keys(of).map((name) => `${column(name)} = :${name}`)].join(' AND ')
 
 const credentials = (now: string, dead: string) => {
   const renew =
@@ -74,7 +75,9 @@ const credentials = (now: string, dead: string) => {
   return {
     byId: `${credentials} WHERE id = :id`,
     find: `${credentials} WHERE ${PERSON} AND connection = :connection ORDER BY slot`,
-    list: `${credentials} WHERE ${['tenant', 'realm', 'user', 'connection'].map(matching).join(' AND ')} ORDER BY tenant, realm, user_id, connection, slot`,
+    list: (of: object) =>
+      `${credentials} WHERE ${where(of)} ORDER BY tenant, realm, user_id, connection, slot`,
+    owners: `SELECT DISTINCT tenant, realm, user_id AS "id" FROM credentials WHERE (tenant, realm, user_id) > (:tenant, :realm, :id) ORDER BY tenant, realm, user_id LIMIT :most`,
     same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_holder = :holder, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until + :patience <= ${now} OR (lease_until <= ${now} AND ${dead})) RETURNING ${select(CREDENTIAL)}`,
@@ -101,6 +104,51 @@ const credentials = (now: string, dead: string) => {
     sealedCredentials: `SELECT 'credentials' AS "table", id, generation, sealed FROM credentials WHERE id > :after ORDER BY id LIMIT :most`,
     resealCredential:
       'UPDATE credentials SET sealed = :after WHERE id = :id AND generation = :generation AND sealed = :before RETURNING id',
+  } as const
+}
+
+/** Lists of all people and agents, a page at a time, of everybody or of one tenant: what is skipped is not read. */
+const lists = () => {
+  const key = 'tenant, realm, user_id'
+  const beyond = {
+    all: `(${key}) > (:tenant, :realm, :user)`,
+    tenant: 'tenant = :tenant AND (realm, user_id) > (:realm, :user)',
+  }
+  const until = {
+    all: `(${key}) <= (:lastTenant, :lastRealm, :lastUser)`,
+    tenant: 'tenant <= :lastTenant AND (realm, user_id) <= (:lastRealm, :lastUser)',
+  }
+  const named = `replace(user_id, CAST(:part AS TEXT), '') <> user_id`
+  const people = (where: string): string =>
+    `SELECT p.tenant AS "tenant", p.realm AS "realm", p.user_id AS "user", c.connection AS "connection", c.status AS "status", c.doubtful_since AS "doubtfulSince", g.agent AS "agent" FROM (SELECT DISTINCT ${key} FROM credentials WHERE ${where} ORDER BY ${key} LIMIT :most) AS p JOIN credentials AS c ON c.tenant = p.tenant AND c.realm = p.realm AND c.user_id = p.user_id LEFT JOIN grants AS g ON g.tenant = p.tenant AND g.realm = p.realm AND g.user_id = p.user_id AND g.connection = c.connection ORDER BY p.tenant, p.realm, p.user_id, c.connection, g.agent`
+  const skip = (where: string): string =>
+    `SELECT DISTINCT tenant AS "tenant", realm AS "realm", user_id AS "id" FROM credentials WHERE ${where} ORDER BY 1, 2, 3 LIMIT 1 OFFSET :skip`
+  const grants = (where: string): string =>
+    `SELECT ${select(GRANT)} FROM grants WHERE agent = :agent AND ${where} ORDER BY ${key}, connection LIMIT :most`
+  /** The next one by the index, and so on: each name costs one look, however many rows have it. */
+  const steps = (column: string, where: string, first: string): string =>
+    `WITH RECURSIVE steps(name, n) AS (SELECT (SELECT min(${column}) FROM grants WHERE ${where} AND ${column} > ${first}), 1 UNION ALL SELECT (SELECT min(${column}) FROM grants WHERE ${where} AND ${column} > steps.name), n + 1 FROM steps WHERE steps.name IS NOT NULL`
+  const agents = steps('agent', '1 = 1', ':after')
+  const connections = `${steps('connection', 'agent = :agent', `''`)}) SELECT name AS "name" FROM steps WHERE name IS NOT NULL`
+  const allowing = (where: string): string =>
+    `SELECT count(*) AS n FROM (SELECT DISTINCT ${key} FROM grants WHERE ${where} LIMIT :most) AS people`
+  return {
+    people: people(beyond.all),
+    peopleOf: people(beyond.tenant),
+    peopleNamed: people(`${beyond.all} AND ${until.all} AND ${named}`),
+    peopleNamedOf: people(`${beyond.tenant} AND ${until.tenant} AND ${named}`),
+    personAhead: skip(beyond.all),
+    personAheadOf: skip(beyond.tenant),
+    grantsPage: grants(`(${key}, connection) > (:tenant, :realm, :user, :connection)`),
+    grantsPageOf: grants(
+      'tenant = :tenant AND (realm, user_id, connection) > (:realm, :user, :connection)',
+    ),
+    agentNames: `${agents} AND n < :most) SELECT name AS "name" FROM steps WHERE name IS NOT NULL`,
+    agentNamesOf: `${agents}) SELECT name AS "name" FROM steps WHERE name IS NOT NULL AND EXISTS (SELECT 1 FROM grants AS g WHERE g.agent = steps.name AND g.tenant = :tenant) ORDER BY name LIMIT :most`,
+    touched: connections,
+    touchedOf: `${connections} AND EXISTS (SELECT 1 FROM grants AS g WHERE g.agent = :agent AND g.connection = steps.name AND g.tenant = :tenant)`,
+    allowing: allowing('agent = :agent'),
+    allowingOf: allowing('agent = :agent AND tenant = :tenant'),
   } as const
 }
 
@@ -139,7 +187,8 @@ const flows = () => {
 const others = (now: string) =>
   ({
     run: `SELECT ${select(RUN)} FROM runs WHERE token_hash = :tokenHash`,
-    runs: `SELECT ${select(RUN)} FROM runs WHERE ${['id', 'tenant', 'realm', 'user', 'agent'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
+    runs: (of: object) =>
+      `SELECT ${select(RUN)} FROM runs WHERE ${where(of)} ORDER BY created_at DESC, id DESC LIMIT :most`,
     mint: insert('runs', RUN),
     revokeRun:
       'UPDATE runs SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL RETURNING id',
@@ -190,7 +239,8 @@ const standings = () => {
     letByNamed: `${people} AND user_id = :user AND expires_at > :now LIMIT 2`,
     letOf: `${standings} WHERE ${by} AND ${PERSON} AND expires_at > :now ORDER BY connection`,
     standing: `${standings} WHERE id = :id`,
-    standings: `${standings} WHERE ${['tenant', 'realm', 'user', 'agent', 'connection'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
+    standings: (of: object) =>
+      `${standings} WHERE ${where(of)} ORDER BY created_at DESC, id DESC`,
     shortenStanding:
       'UPDATE standings SET expires_at = :expiresAt, notice_at = :noticeAt WHERE id = :id AND expires_at > :expiresAt RETURNING id',
     firstUse:
@@ -245,7 +295,8 @@ const asks = () => {
     askByHash: `${asks} WHERE hash = :hash`,
     openAsk: `${asks} WHERE question = :question AND ((${open} AND expires_at > :now) OR (status = 'used' AND exchange = :exchange)) ORDER BY status LIMIT 1`,
     declinedAsk: `${asks} WHERE question = :question AND status = 'declined' AND ended_at > :since ORDER BY ended_at DESC LIMIT 1`,
-    openAsks: `${asks} WHERE ${['tenant', 'realm', 'user', 'agent', 'connection'].map(matching).join(' AND ')} AND ${open} AND expires_at > :now ORDER BY created_at DESC, hash`,
+    openAsks: (of: object) =>
+      `${asks} WHERE ${where(of)} AND ${open} AND expires_at > :now ORDER BY created_at DESC, hash LIMIT :most`,
     begunAsks: `SELECT created_at AS "createdAt" FROM asks WHERE ${PERSON} AND agent = :agent AND created_at > :since ORDER BY created_at DESC LIMIT :most`,
     answerAsk: `UPDATE asks SET given = :given, status = :status, expires_at = :expiresAt WHERE hash = :hash AND given = :before AND ${open} AND expires_at > :now RETURNING hash`,
     endAsk: `UPDATE asks SET status = :status, ended_at = :at, sealed = NULL, notice_at = NULL WHERE hash = :hash AND ${open} RETURNING hash`,
@@ -263,7 +314,7 @@ const asks = () => {
       'UPDATE asks SET sealed = :after WHERE hash = :id AND sealed = :before RETURNING hash',
     signedIn: `${insert('sign_ins', SIGN_IN)} ON CONFLICT (tenant, realm, user_id, agent, acr) DO UPDATE SET ${overwrite(SIGN_IN)} WHERE excluded.at >= sign_ins.at`,
     signIns: `SELECT ${select(SIGN_IN)} FROM sign_ins WHERE ${PERSON} AND agent = :agent AND expires_at > :now ORDER BY at DESC`,
-    endSignIns: `DELETE FROM sign_ins WHERE ${PERSON} AND ${matching('agent')}`,
+    endSignIns: (of: object) => `DELETE FROM sign_ins WHERE ${where(of)}`,
     sweepSignIns: 'DELETE FROM sign_ins WHERE expires_at < :before RETURNING acr',
     voidSignIns: 'DELETE FROM sign_ins',
   } as const
@@ -292,6 +343,7 @@ const personKeys = () => {
 export const statements = (now: string, dead: string) => ({
   ...counted(now),
   ...credentials(now, dead),
+  ...lists(),
   ...flows(),
   ...standings(),
   ...notices(),

@@ -57,7 +57,7 @@ const NEVER_RETURNED: ReadonlySet<string> = new Set([
 // No CORS answer, ever (design 2.5); Proxy-Status and Deputy-* are deputy's word alone (2.3).
 const NEVER_RETURNED_FAMILY = /^(?:proxy|deputy|access-control)-/
 
-/** Headers that no longer tell the truth once an answer's body was rewritten or redacted. */
+/** Headers that no longer tell the truth once a body was rewritten, redacted or unpacked. */
 const REWRITTEN: ReadonlySet<string> = new Set([
   'etag',
   'digest',
@@ -162,6 +162,12 @@ const withoutNominated = (sifted: Sifted, names: readonly string[]): Sifted => (
   ...sifted,
   kept: sifted.kept.filter((_, i) => !names.includes(sifted.kept[i - (i % 2)] ?? '')),
   accepted: names.includes('accept-encoding') ? '' : sifted.accepted,
+})
+
+/** Of a body that is sent without the coding that it came in: no digest of it is true any more. */
+export const uncoded = (sifted: Sifted): Sifted => ({
+  ...sifted,
+  kept: sifted.kept.filter((_, i) => !REWRITTEN.has(sifted.kept[i - (i % 2)] ?? '')),
 })
 
 /**

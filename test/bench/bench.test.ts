@@ -33,7 +33,14 @@ test.skipIf(!measurable())(
         'deputy, plain',
         'deputy, asserted',
       ])
-      for (const row of [...report.rows, ...report.single, ...report.grown]) {
+      expect(report.fewer.map(({ connections }) => connections)).toEqual([1, 4])
+      for (const { rows } of report.fewer)
+        expect(rows.map(({ name }) => name)).toEqual([
+          'no proxy',
+          ...report.rows.map(({ name }) => name),
+        ])
+      const fewer = report.fewer.flatMap(({ rows }) => rows)
+      for (const row of [...report.rows, ...fewer, ...report.grown]) {
         expect(row.requests, row.name).toBeGreaterThan(0)
         // A call without its person's own token, or with the forged one or the tag still on it, counts as foreign.
         expect(row, row.name).toMatchObject({ errors: 0, foreign: 0 })
@@ -62,7 +69,7 @@ test('a run in which one call went out as somebody else is not sound, and the re
     how: 'at once',
     pinned: true,
     rows: [row],
-    single: [],
+    fewer: [],
     grown: [],
     policy: { bytes: 712, bestDecile: 15, median: 16 },
     loadedMb: 100,

@@ -18,9 +18,11 @@ import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
+import { measurePrograms } from './programs.ts'
 import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
 import { measureRedact } from './redact.ts'
+import { measureScale } from './scale.ts'
 import { measureScim } from './scim.ts'
 import { measureStarts } from './starts.ts'
 import { measureTelemetry } from './telemetry.ts'
@@ -40,6 +42,7 @@ const { values: flags } = parseArgs({
 })
 const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   memory: measureMemory,
+  programs: measurePrograms,
   starts: measureStarts,
   vault: measureVault,
   refresh: measureRefresh,
@@ -57,6 +60,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   tools: measureTools,
   bundles: measureBundles,
   explain: measureExplain,
+  scale: measureScale,
   telemetry: measureTelemetry,
 }
 const names = ['calls', ...Object.keys(PARTS)]

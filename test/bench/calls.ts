@@ -104,6 +104,7 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
   const interleaved = async (
     contenders: readonly Contender[],
     connections: number,
+    warmMs = WARM_MS,
   ): Promise<readonly Row[]> => {
     const rounds = new Map(
       contenders.map(({ name }) => [name, [] as Awaited<ReturnType<typeof round>>[]]),
@@ -112,7 +113,7 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
       for (const contender of contenders) {
         say(`round ${i + 1} of ${ROUNDS}, ${connections} connections: ${contender.name}`)
         // Code that runs for the first time is compiled for a while: what is compared is the steady state.
-        const warm = i === 0 ? WARM_MS : WINDOW_MS / 6
+        const warm = i === 0 ? warmMs : WINDOW_MS / 6
         rounds.get(contender.name)?.push(await round(contender, connections, warm, WINDOW_MS))
       }
     return [...rounds].map(([name, all]) => {
@@ -164,13 +165,17 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
   const profiling = size.profile ? ['--cpu-prof', `--cpu-prof-dir=${profiles}`] : []
   const plain = await deputy('deputy, plain', { ...small, trust: 'plain' }, profiling)
   const asserted = await deputy('deputy, asserted', { ...small, trust: 'asserted' })
-  const rows = await interleaved([...peers, plain.contender, asserted.contender], CONNECTIONS)
+  const contenders = [...peers, plain.contender, asserted.contender]
+  const rows = await interleaved(contenders, CONNECTIONS)
   const loadedMb = plain.contender.children.reduce((sum, { pid }) => sum + memoryOf(pid), 0)
-  const single = await interleaved(
-    [direct, ...peers.filter(({ name }) => name === 'undici'), plain.contender],
-    1,
-  )
-  for (const { children } of [...peers, plain.contender, asserted.contender])
+  const fewer: Report['fewer'][number][] = []
+  for (const connections of [1, 4])
+    fewer.push({
+      connections,
+      // All of it is compiled by now.
+      rows: await interleaved([direct, ...contenders], connections, WARM_MS / 4),
+    })
+  for (const { children } of contenders)
     for (const child of children) await child.stop()
   if (size.profile) printProfiles(profiles)
 
@@ -193,7 +198,7 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
     how: `${ROUNDS} rounds of ${WINDOW_MS} ms, ${CONNECTIONS} connections`,
     pinned: pinning(),
     rows,
-    single,
+    fewer,
     policy,
     loadedMb,
     grown,

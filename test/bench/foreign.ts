@@ -14,6 +14,8 @@ export type Foreign = {
   readonly port: number
   /** Must it be sent the person's tag instead of a token? */
   readonly decides: boolean
+  /** From the start of its processes until it takes connections, ms. */
+  readonly startMs: number
 }
 type Kept = (child: Child) => Child
 type Place = { readonly folder: string; readonly origin: URL; readonly kept: Kept }
@@ -37,7 +39,7 @@ const nginx = async (file: string, { folder, origin, kept }: Place): Promise<For
     folder,
     'nginx.conf',
     `daemon off; master_process off; worker_processes 1; pid ${folder}/nginx.pid; error_log stderr notice;
-events { worker_connections 1024; }
+events { worker_connections 4096; }
 http {
   access_log off; client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy;
   fastcgi_temp_path ${folder}/fastcgi; uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
@@ -50,9 +52,11 @@ http {
 }
 `,
   )
+  const began = performance.now()
   const child = kept(startTool(file, ['-p', folder, '-e', 'stderr', '-c', config], 'proxy'))
   await child.accepts(port)
-  return { name: 'nginx', children: [child], port, decides: false }
+  const startMs = performance.now() - began
+  return { name: 'nginx', children: [child], port, decides: false, startMs }
 }
 
 const haproxy = async (file: string, { folder, origin, kept }: Place): Promise<Foreign> => {
@@ -76,9 +80,11 @@ backend provider
   server one ${origin.host}
 `,
   )
+  const began = performance.now()
   const child = kept(startTool(file, ['-db', '-f', config], 'proxy'))
   await child.accepts(port)
-  return { name: 'HAProxy', children: [child], port, decides: false }
+  const startMs = performance.now() - began
+  return { name: 'HAProxy', children: [child], port, decides: false, startMs }
 }
 
 const at = (port: number | string) => ({
@@ -130,7 +136,8 @@ const envoyConfig = (port: number, origin: URL, authorizer: number | null): stri
                         {
                           name: 'all',
                           domains: ['*'],
-                          routes: [{ match: { prefix: '/' }, route: { cluster: 'provider' } }],
+                          routes: [{ match: { prefix: '/' }, // Streams are long.
+                          route: { cluster: 'provider', timeout: '0s' } }],
                         },
                       ],
                     },
@@ -166,14 +173,15 @@ const envoy = async (
   file: string,
   { folder, origin, kept }: Place,
   authorizer: number | null,
-): Promise<{ readonly child: Child; readonly port: number }> => {
+): Promise<{ readonly child: Child; readonly port: number; readonly ms: number }> => {
   const port = await freePort()
   const name = `envoy-${authorizer ?? 'bare'}`
   const config = written(folder, `${name}.json`, envoyConfig(port, origin, authorizer))
   const flags = ['--concurrency', '1', '--disable-hot-restart', '--log-level', 'error']
+  const began = performance.now()
   const child = kept(startTool(file, ['-c', config, ...flags], 'proxy'))
   await child.accepts(port)
-  return { child, port }
+  return { child, port, ms: performance.now() - began }
 }
 
 /** OPA's SDK behind Envoy's ext_authz, built once and kept outside the checkout. Throws what the compiler said. */
@@ -212,42 +220,65 @@ const envoyOfPip = (): string | undefined => {
   return place === undefined || file === undefined ? undefined : join(place, file)
 }
 
+/** One that can be started, again and again. Rejects with the reason where it is not on this machine. */
+export type Starter = {
+  readonly name: string
+  readonly start: (place: Place) => Promise<Foreign>
+}
+const starter = (
+  name: string,
+  file: string | undefined,
+  start: (file: string, place: Place) => Promise<Foreign>,
+): Starter => ({
+  name,
+  start: async (place) => {
+    if (file === undefined) throw new Error('it is not on this machine')
+    mkdirSync(place.folder, { recursive: true })
+    return start(file, place)
+  },
+})
+
+export const foreignStarters = (): readonly Starter[] => {
+  const envoyFile = found('envoy', process.env['ENVOY'], envoyOfPip())
+  return [
+    starter('nginx', found('nginx'), nginx),
+    starter('HAProxy', found('haproxy'), haproxy),
+    starter('Envoy', envoyFile, async (file, place) => {
+      const { child, port, ms } = await envoy(file, place, null)
+      return { name: 'Envoy', children: [child], port, decides: false, startMs: ms }
+    }),
+    starter('Envoy + ext_authz + OPA', envoyFile, async (file, place) => {
+      const authorizer = await freePort()
+      const [program, policies] = [extAuthz(), policySources(place.folder)]
+      const began = performance.now()
+      const opa = place.kept(startTool(program, [policies, String(authorizer)], 'proxy'))
+      await opa.says('listening')
+      const ready = performance.now() - began
+      const { child, port, ms } = await envoy(file, place, authorizer)
+      return {
+        name: 'Envoy + ext_authz + OPA',
+        children: [child, opa],
+        port,
+        decides: true,
+        startMs: ready + ms,
+      }
+    }),
+  ]
+}
+
 /** Starts every foreign proxy that this machine has; what it lacks is named with the reason. */
 export const startForeign = async (
   place: Place,
 ): Promise<{ readonly proxies: readonly Foreign[]; readonly skipped: readonly string[] }> => {
   const proxies: Foreign[] = []
   const skipped: string[] = []
-  mkdirSync(place.folder, { recursive: true })
-  const tried = async (
-    name: string,
-    file: string | undefined,
-    run: (file: string) => Promise<Foreign>,
-  ) => {
+  for (const { name, start } of foreignStarters())
     try {
-      if (file === undefined) throw new Error('it is not on this machine')
-      proxies.push(await run(file))
+      proxies.push(await start(place))
     } catch (error) {
       skipped.push(
         `${name}: not compared: ${error instanceof Error ? error.message : String(error)}`,
       )
     }
-  }
-  await tried('nginx', found('nginx'), (file) => nginx(file, place))
-  await tried('HAProxy', found('haproxy'), (file) => haproxy(file, place))
-  const envoyFile = found('envoy', process.env['ENVOY'], envoyOfPip())
-  await tried('Envoy', envoyFile, async (file) => {
-    const { child, port } = await envoy(file, place, null)
-    return { name: 'Envoy', children: [child], port, decides: false }
-  })
-  await tried('Envoy + ext_authz + OPA', envoyFile, async (file) => {
-    const authorizer = await freePort()
-    const opa = place.kept(
-      startTool(extAuthz(), [policySources(place.folder), String(authorizer)], 'proxy'),
-    )
-    await opa.says('listening')
-    const { child, port } = await envoy(file, place, authorizer)
-    return { name: 'Envoy + ext_authz + OPA', children: [child, opa], port, decides: true }
-  })
   return { proxies, skipped }
 }

@@ -14,6 +14,8 @@ export type Job = {
   readonly pids: readonly number[]
   /** ms between two requests of one connection; absent: as fast as the answers come. */
   readonly paceMs?: number
+  /** Each request goes out once, whichever connection is free; the window begins at once and ends with the last answer. */
+  readonly once?: boolean
   /** Ends every answer. */
   readonly last: string
 }
@@ -52,6 +54,7 @@ const run = async (job: Job): Promise<Round> => {
   let counting = false
   let stopping = false
   let count = 0
+  let sent = 0
   let errors = 0
   let example: string | null = null
 
@@ -69,7 +72,8 @@ const run = async (job: Job): Promise<Round> => {
         socket.destroy()
       }
       const next = (): void => {
-        if (stopping) return void socket.destroy()
+        if (stopping || (job.once === true && sent === requests.length))
+          return void socket.destroy()
         const early = due - performance.now()
         if (job.paceMs !== undefined && early > 0.5) {
           setTimeout(next, early)
@@ -78,7 +82,7 @@ const run = async (job: Job): Promise<Round> => {
         due += job.paceMs ?? 0
         text = ''
         began = performance.now()
-        socket.write(requests[turn++ % requests.length] ?? '')
+        socket.write(requests[(job.once === true ? sent++ : turn++) % requests.length] ?? '')
       }
       socket.on('connect', next)
       socket.on('data', (chunk: string) => {
@@ -91,7 +95,7 @@ const run = async (job: Job): Promise<Round> => {
       })
       socket.on('error', (error) => wrong(error.message))
       socket.on('close', () => {
-        if (!stopping) {
+        if (!stopping && !(job.once === true && sent === requests.length)) {
           errors++
           example ??= 'the connection was closed'
         }
@@ -100,14 +104,15 @@ const run = async (job: Job): Promise<Round> => {
       stops.push(() => socket.destroy())
     })
   const stops: (() => void)[] = []
-  const ended = Promise.all(Array.from({ length: job.connections }, (_, i) => connection(i)))
   const window = Promise.withResolvers<Round>()
+  let finish = (): void => {}
   setTimeout(() => {
     const before = job.pids.map(cpuOf)
     const own = process.cpuUsage()
     const at = performance.now()
     counting = true
-    setTimeout(() => {
+    finish = (): void => {
+      if (stopping) return
       counting = false
       stopping = true
       const ms = performance.now() - at
@@ -125,8 +130,11 @@ const run = async (job: Job): Promise<Round> => {
         p50: part(0.5),
         p99: part(0.99),
       })
-    }, job.ms)
+    }
+    setTimeout(finish, job.ms)
   }, job.warmMs)
+  const ended = Promise.all(Array.from({ length: job.connections }, (_, i) => connection(i)))
+  if (job.once === true) void ended.then(() => finish())
   const round = await window.promise
   const late = setTimeout(() => stops.forEach((stop) => stop()), GRACE_MS)
   await ended

@@ -8,6 +8,8 @@ import { Agent } from 'undici'
 export const PEERS = ['http-proxy-3', 'undici', 'node:http'] as const
 export type Peer = (typeof PEERS)[number]
 
+/** Connections to the provider. */
+const MOST = 2_000
 const HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'host'])
 const endToEnd = (raw: readonly (string | Buffer)[]): string[] => {
   const kept: string[] = []
@@ -23,13 +25,13 @@ const broken = (res: ServerResponse): void => {
 }
 
 const httpProxy = (origin: string): RequestListener => {
-  const agent = new HttpAgent({ keepAlive: true, maxSockets: 256 })
+  const agent = new HttpAgent({ keepAlive: true, maxSockets: MOST })
   const proxy = createProxyServer({ target: origin, agent })
   return (req, res) => proxy.web(req, res, {}, () => broken(res))
 }
 
 const undici = (origin: string): RequestListener => {
-  const agent = new Agent({ connections: 256 })
+  const agent = new Agent({ connections: MOST })
   return (req, res) => {
     agent.dispatch(
       {
@@ -59,7 +61,7 @@ const undici = (origin: string): RequestListener => {
 }
 
 const nodeHttp = (origin: string): RequestListener => {
-  const agent = new HttpAgent({ keepAlive: true, maxSockets: 256 })
+  const agent = new HttpAgent({ keepAlive: true, maxSockets: MOST })
   const { hostname, port } = new URL(origin)
   return (req, res) => {
     const { method, url: path } = req

@@ -59,7 +59,7 @@ const accepted = async (port: number, ended: Promise<void>): Promise<void> => {
     )
     socket.destroy()
     if (open) return
-    await pause(50)
+    await pause(5)
   }
 }
 

@@ -23,8 +23,8 @@ export type Report = {
   readonly how: string
   readonly pinned: boolean
   readonly rows: readonly Row[]
-  /** 1 connection, µs. */
-  readonly single: readonly Row[]
+  /** The same with fewer connections: 1 first. There the load itself is a row, without a proxy. */
+  readonly fewer: readonly { readonly connections: number; readonly rows: readonly Row[] }[]
   /** The base first, then one row for each thing that there is more of. */
   readonly grown: readonly Row[]
   readonly policy: Evaluated
@@ -60,7 +60,11 @@ export const median = (values: readonly number[]): number => {
 export const NOISE = 1.15
 export const n = (value: number, digits = 0): string => value.toFixed(digits)
 
-const all = (report: Report): readonly Row[] => [...report.rows, ...report.single, ...report.grown]
+const all = (report: Report): readonly Row[] => [
+  ...report.rows,
+  ...report.fewer.flatMap(({ rows }) => rows),
+  ...report.grown,
+]
 
 export type Target = {
   readonly what: string
@@ -81,7 +85,8 @@ export const verdict = ({ what, value, unit, digits, least, aim, better }: Targe
 
 const targets = (report: Report): readonly Target[] => {
   const cpu = (name: string): number => report.rows.find((row) => row.name === name)?.cpu ?? NaN
-  const at = (name: string) => report.single.find((row) => row.name === name)
+  const single = report.fewer.find(({ connections }) => connections === 1)
+  const at = (name: string) => single?.rows.find((row) => row.name === name)
   const added = (key: 'p50' | 'p99'): number =>
     ((at('deputy, plain')?.[key] ?? NaN) - (at('no proxy')?.[key] ?? NaN)) / 1_000
   /** What the design wants against a proxy that may be missing on this machine. */
@@ -174,10 +179,27 @@ export const markdown = (report: Report): string => {
     '',
     '× is requests per CPU-second of the proxy, against the proxy named: more is better.',
     '',
-    line(['1 connection', 'p50 ms', 'p99 ms']),
-    line(['---', '---:', '---:']),
-    ...report.single.map((row) => line([row.name, n(row.p50 / 1e3, 3), n(row.p99 / 1e3, 3)])),
-    '',
+    ...report.fewer.flatMap(({ connections, rows }) => [
+      line([
+        `${connections} connection${connections === 1 ? '' : 's'}`,
+        'requests/s',
+        'CPU µs/request',
+        'p50 ms',
+        'p99 ms',
+      ]),
+      line(['---', ...Array.from({ length: 4 }, () => '---:')]),
+      ...rows.map((row) =>
+        line([
+          row.name,
+          n(row.perSecond),
+          // What no proxy does costs none.
+          row.cpu === 0 ? '' : n(row.cpu, 1),
+          n(row.p50 / 1e3, 3),
+          n(row.p99 / 1e3, 3),
+        ]),
+      ),
+      '',
+    ]),
     `Policy alone: median ${n(report.policy.median, 1)} µs. Memory after load: ${n(report.loadedMb)} MB.`,
     '',
     ...targets(report).map((target) => `- ${verdict(target)}`),

@@ -24,7 +24,7 @@ export type Home = { readonly config: string; readonly requests: readonly string
 
 /** People who call; the rest of the rows stands beside them. */
 export const CALLERS = Array.from({ length: 10 }, (_, i) => `person-${i}`)
-const AGENT = 'agent:bench'
+export const AGENT = 'agent:bench'
 const ISSUER = 'https://idp.example.com'
 const REALM = 'corp'
 
@@ -40,6 +40,12 @@ const call = (prefix: string, person: string, authorization: string, more: strin
     `${more}Connection: keep-alive`,
     '\r\n',
   ].join('\r\n')
+
+/** What a deputy is sent that takes the person's plain name: the model's own idea of a credential is taken out. */
+export const namedCalls = (people: readonly string[]): readonly string[] =>
+  people.map((person) =>
+    call('/api.github.com', person, tokenOf('forged'), `Deputy-User: ${person}\r\n`),
+  )
 
 /** What a plain proxy is sent: it forwards the token that the caller holds. */
 export const plainCalls = (): readonly string[] =>
@@ -88,7 +94,13 @@ const fillVault = async (folder: string, plan: Plan, ring: string, provider: str
       connection: provider,
       provider,
       account: { id: person, label: `${person}-account` },
-      tokens: { access: secret(tokenOf(person)), refresh: null, scopes: null, expiresIn: null },
+      tokens: {
+        access: secret(tokenOf(person)),
+        refresh: null,
+        scopes: null,
+        expiresIn: null,
+        clientId: 'bench',
+      },
       scopes: ['repo', 'read:org'],
     })
   await store.close()

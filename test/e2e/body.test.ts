@@ -153,9 +153,22 @@ describe('a definition that says nothing about bodies', () => {
     )
     await refused(sendRaw(deputy.agent, head), 413)
   })
-  test('a coded form is refused', async () => {
-    const coding = ['Content-Encoding: gzip']
-    await refused(send('/api.stream.test/a', FORM, gzipSync('_method=DELETE'), coding), 415)
+  test('gzip hides nothing, and arrives as it was read; another coding is refused', async () => {
+    const gzip = ['Content-Encoding: gzip', 'Content-MD5: x']
+    await refused(send('/api.stream.test/a', FORM, gzipSync('_method=DELETE'), gzip), 400)
+    await refused(send('/api.stream.test/a', JSON_TYPE, gzipSync(`{"access_token":"${FORGED}"}`), gzip), 400)
+    await refused(send('/api.stream.test/a', JSON_TYPE, gzipSync('[]').subarray(0, 12), gzip), 400)
+    await refused(send('/api.stream.test/a', JSON_TYPE, gzipSync(`"${'x'.repeat(66_000)}"`), gzip), 413)
+    await refused(send('/api.stream.test/a', FORM, 'a=1', ['Content-Encoding: br']), 415)
+    await refused(send('/api.stream.test/a', FORM, 'a=1', ['Content-Encoding: gzip, gzip']), 415)
+    const more = Buffer.concat([gzipSync('{}'), Buffer.from('and more')])
+    await refused(send('/api.stream.test/a', JSON_TYPE, more, gzip), 400)
+    const packed = Buffer.concat([gzipSync('{"a":'), gzipSync('1}')])
+    const { body, headers } = await arrives(send('/api.stream.test/a', JSON_TYPE, packed, gzip))
+    expect(body.toString()).toBe('{"a":1}')
+    expect(headers).toMatchObject({ 'content-length': '7', 'content-type': JSON_TYPE })
+    expect(headers).not.toHaveProperty('content-encoding')
+    expect(headers).not.toHaveProperty('content-md5')
   })
   test('a token in a form is cut out and named', async () => {
     const seen = await arrives(send('/api.stream.test/a', FORM, `a=1&access_token=${FORGED}&b=%20`))

@@ -2,6 +2,7 @@
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { haveChromium, startChromium } from '../support/chromium.ts'
+import { listen } from '../support/look.ts'
 import { startConsoleWorld, type ConsoleWorld } from '../support/console.ts'
 
 const MOST_BYTES = 60_000
@@ -61,9 +62,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
 
   test('a task a page, by keyboard alone: look, narrow, find, switch off and on, revoke, sign out', async () => {
     const page = await chromium.newPage()
-    const said: string[] = []
-    page.on('console', (message) => void (message.type() === 'error' && said.push(message.text())))
-    page.on('pageerror', (error) => said.push(error.message))
+    const said = listen(page)
     await world.call('north', 'alice')
     await world.call('south', 'bob')
     await signIn(page, world, 'ada')

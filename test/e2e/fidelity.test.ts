@@ -314,6 +314,24 @@ describe('ends that are slow or half closed', () => {
       true,
     ])
   })
+  test('one that answers before it has read the body, and closes, is heard out', async () => {
+    provider = (socket) => {
+      const said = lines('HTTP/1.1 413 Content Too Large', 'Content-Length: 7', 'Connection: close')
+      socket.pause()
+      socket.write(`${said}too big`, () => socket.destroy())
+    }
+    const size = 4 * 1024 * 1024
+    const more = ['Content-Type: application/octet-stream', `Content-Length: ${size}`]
+    const sent = Buffer.concat([
+      Buffer.from(head('PUT', '/api.stream.test/a', ...more)),
+      Buffer.alloc(size),
+    ])
+    for (let i = 0; i < 5; i++) {
+      const answer = await sendRaw(deputy.agent, sent)
+      expect([answer.status, answer.body.toString()]).toEqual([413, 'too big'])
+      expect(answer.headers.get('connection')).toEqual(['close'])
+    }
+  })
   test('one that closes in the middle of an answer leaves it broken off, never shortened', async () => {
     provider = (socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n')

@@ -121,6 +121,8 @@ describe.each(PEOPLE)('the person is %s', (person) => {
     'fetch of Node': [process.execPath, ['--input-type=module', '-e', NODE]],
     'curl in HTTP/1.1': curl('1.1'),
     'curl in HTTP/2': curl('2'),
+    // It says `http/1.0` in TLS.
+    'curl of HTTP/1.0': ['curl', ['-sS0', 'https://api.acme.test/notes/7']],
     'urllib of Python': ['python3', ['-c', PYTHON]],
   }
   test.each(Object.keys(CLIENTS))('%s needs nothing else', async (name) => {
@@ -132,7 +134,7 @@ describe.each(PEOPLE)('the person is %s', (person) => {
     }
     const answer = await run(command, args, env())
     expect(answer).toContain(person)
-    if (command === 'curl') expect(answer).toContain(`HTTP/${name.replace(/^.*\//, '')}`)
+    if (name.startsWith('curl in')) expect(answer).toContain(`HTTP/${name.replace(/^.*\//, '')}`)
     const [seen] = upstream.seen
     expect(seen?.who).toBe(person)
     expect(JSON.stringify(seen)).not.toContain('stolen')
@@ -200,12 +202,19 @@ test.each([
 test.each<[string, string, number]>([
   ['two people', basic('alice:x') + basic('bob:x'), 401],
   ['a length', `${basic('alice:x')}Content-Length: 5\r\n`, 400],
+  ['two lengths', `${basic('alice:x')}Content-Length: 0\r\nContent-Length: 0\r\n`, 400],
   ['a coding', `${basic('alice:x')}Transfer-Encoding: chunked\r\n`, 400],
   ['another host', `${basic('alice:x')}Host: up.acme.test:443\r\n`, 400],
 ])('a CONNECT that names %s has two readings, and is refused', async (_name, more, status) => {
   const { answer, socket } = await to('api.acme.test:443', more)
   socket.destroy()
   expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+})
+
+test('a CONNECT may say that it has no content, as Mojolicious does', async () => {
+  const { answer, socket } = await to('api.acme.test:443', 'Content-Length: 0\r\n')
+  socket.destroy()
+  expect(answer).toMatch(/^HTTP\/1\.1 200 /)
 })
 
 test('nor may a call outside of a tunnel name two people there', async () => {

@@ -1,5 +1,6 @@
 // HTTP/2 from agents: by prior knowledge on the agent listener, by ALPN under TLS. Real clients: curl, and Node's own.
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
 import { connect as dial } from 'node:net'
@@ -96,6 +97,14 @@ const ask = (
   stream.end(body)
   return answer
 }
+/** Of one who is refused, to be sent. */
+const upload = (on: ClientHttp2Session, method: string): ClientHttp2Stream =>
+  on.request({
+    ':path': '/api.acme.test/a',
+    ':method': method,
+    'deputy-user': 'bob',
+    'content-type': 'application/octet-stream',
+  })
 const json = ({ body }: Answer): unknown => JSON.parse(body.toString())
 
 describe('the same way as in HTTP/1.1', () => {
@@ -117,6 +126,12 @@ describe('the same way as in HTTP/1.1', () => {
     expect(JSON.parse(body)).toEqual({ login: 'alice', method: 'POST', url: '/notes' })
     expect(upstream.seen[0]?.body.toString()).toBe('{"title":"x"}')
     expect(JSON.stringify(upstream.seen[0]?.rawHeaders)).not.toContain('forged')
+  })
+
+  test('beside it HTTP/1.0 is taken, which curl names in TLS', async () => {
+    const url = `${deputy.addresses['agent_tls'] ?? ''}/api.acme.test/notes`
+    const { stdout } = await run('curl', ['-sk0', '-Hdeputy-user: alice', url])
+    expect(JSON.parse(stdout)).toMatchObject({ login: 'alice' })
   })
 
   test('many at once on one connection, each its own call with its own evidence', async () => {
@@ -182,6 +197,32 @@ describe('the same way as in HTTP/1.1', () => {
     expect([answer.body.equals(big), answer.trailers['x-sum']]).toEqual([true, '3000000'])
     upstream.handle = (_seen, res) => void res.writeHead(204).end()
     expect((await ask('/api.acme.test/a')).status).toBe(204)
+  })
+
+  test.each([
+    ['by policy', 'PUT', 403],
+    ['before it is a call', 'put', 400],
+  ])('who is refused %s may send all of its body', async (_why, method, status) => {
+    const on = session()
+    const stream = upload(on, method)
+    const answer = answerOf(stream)
+    // Java 17 looks at no answer before that.
+    stream.write(Buffer.alloc(1_000_000))
+    expect((await answer).status).toBe(status)
+    await expect.poll(() => on.socket.bytesWritten).toBeGreaterThan(1_000_000)
+    expect(upstream.seen).toEqual([])
+  })
+
+  test('who then sends nothing more is reset', async () => {
+    const on = session()
+    const stream = upload(on, 'PUT')
+    const closed = once(stream, 'close')
+    stream.write('a')
+    expect((await answerOf(stream)).status).toBe(403)
+    expect((await ask('/api.acme.test/a', {}, { on })).status).toBe(200)
+    expect(stream.closed).toBe(false)
+    await closed
+    expect(stream.rstCode).toBe(constants.NGHTTP2_NO_ERROR)
   })
 })
 

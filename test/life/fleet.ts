@@ -18,7 +18,7 @@ const PEOPLE = Array.from({ length: 8 }, (_, i) => `person-${i}`)
 /** Of an access token, s: each person is refreshed about as often. */
 const LIFE = 2
 /** How long a replica serves on while its balancer hears that it drains. */
-const DELAY = '1s'
+const DELAY = '2s'
 
 /** As strict as OAuth 2.1 4.3.1 lets a provider be: a refresh token that comes twice ends the grant. */
 const strict = async (): Promise<

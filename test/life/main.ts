@@ -1,6 +1,6 @@
 // `npm run life [-- --seconds 20] [--only rolling]`: what an operator does and what befalls a fleet, under load, with the
 // figures printed. Ends with 1 where a promise of docs/operate/upgrade.md was broken.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -14,28 +14,40 @@ const { values } = parseArgs({
   options: { seconds: { type: 'string', default: '20' }, only: { type: 'string' } },
 })
 const MS = Number(values.seconds) * 1_000
+/** Until a fault that is over must have healed. */
+const HEALS_MS = 15_000
 const tell = (line: string): void => void process.stdout.write(`${line}\n`)
 let broken = 0
 const hold = (promise: string, kept: boolean): void => {
   if (kept) return
   broken += 1
   tell(`  BROKEN: ${promise}`)
+  // A long log is cut in its middle: what reads it tells this again at its end.
+  const file = process.env['DEPUTY_FAILED'] ?? ''
+  if (file !== '') appendFileSync(file, `life: ${promise}\n`)
 }
 
 const at = (times: readonly number[], share: number): string =>
   `${(times.toSorted((a, b) => a - b)[Math.floor(times.length * share)] ?? 0).toFixed(1)} ms`
+const failures = ({ failed }: Load): string =>
+  [...failed].map(([what, n]) => `${n} × ${what}`).join(', ')
 const told = (name: string, load: Load, { upstream }: Fleet): void => {
   const failed = [...load.failed.values()].reduce((sum, n) => sum + n, 0)
   tell(
     `${name}: calls ${load.calls}, failed ${failed}, p50 ${at(load.times, 0.5)}, p99 ${at(load.times, 0.99)}, refreshes ${upstream.count()}, tokens lost ${upstream.lost.size}`,
   )
-  for (const [what, n] of load.failed) tell(`  ${n} × ${what}`)
+  if (failed > 0) tell(`  ${failures(load)}`)
 }
 const kept = async (fleet: Fleet): Promise<void> => {
   hold('no token is lost', fleet.upstream.lost.size === 0)
-  const unserved = await fleet.unserved()
+  let unserved = await fleet.unserved()
+  // Ready again is a fact that the balancer hears of a moment later.
+  for (const end = performance.now() + HEALS_MS; unserved.length > 0 && performance.now() < end;) {
+    await pause(200)
+    unserved = await fleet.unserved()
+  }
   for (const one of unserved) tell(`  ${one}`)
-  hold('everybody is served again', unserved.length === 0)
+  hold(`everybody is served again: ${unserved.join(', ')}`, unserved.length === 0)
 }
 const within = async (
   options: Parameters<typeof startFleet>[0],
@@ -79,7 +91,7 @@ const reload = (): Promise<void> =>
     })
     told('reload of the configuration, its secrets and tables', load, fleet)
     tell(`  ${reloaded(fleet)} configurations were in force`)
-    hold('a reload fails no call', load.failed.size === 0)
+    hold(`a reload fails no call: ${failures(load)}`, load.failed.size === 0)
     hold('configurations were read again', reloaded(fleet) > 2)
   })
 
@@ -100,7 +112,7 @@ const rolling = async (): Promise<void> => {
         } while (performance.now() < end)
       })
       told(`a rolling restart of two replicas (${restarts} restarts)`, load, fleet)
-      hold('a rolling restart fails no call', load.failed.size === 0)
+      hold(`a rolling restart fails no call: ${failures(load)}`, load.failed.size === 0)
     })
   } finally {
     pair.close()
@@ -155,7 +167,7 @@ const disk = async (): Promise<void> => {
       told('a full disk, for a while', load, fleet)
       const codes = [...load.failed.keys()]
       hold(
-        'what cannot be recorded is refused, and nothing else fails',
+        `what cannot be recorded is refused, and nothing else fails: ${failures(load)}`,
         // While it is not ready its balancer sends it nothing.
         codes.every((what) => /^503 (?:audit_unavailable|no replica is ready)$/.test(what)),
       )

@@ -1,5 +1,6 @@
 // What an authority of deputy's own vouches for, and what it cannot: as Node's own TLS judges it.
 import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { createServer as createTcp, type AddressInfo } from 'node:net'
 import { connect, createServer, TLSSocket } from 'node:tls'
 import { beforeAll, expect, test } from 'vitest'
@@ -43,6 +44,23 @@ test('its hosts and what is below them are trusted, no other name is', async () 
   for (const name of ['api.acme.test', 'a.tenant.test']) expect(await judged(name)).toBe('trusted')
   for (const name of ['evil.example', 'acme.test', 'api.acme.test.evil.example', 'xapi.acme.test'])
     expect(await judged(name), name).not.toBe('trusted')
+})
+
+test('a leaf has no name but its host: an empty sequence, and BoringSSL refuses any other', async () => {
+  const leaf = createLeaves(
+    () => ca,
+    () => now,
+  )
+  const server = createServer({ SNICallback: (name, done) => void leaf(name).then((c) => done(null, c), done) })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const socket = connect({ port, host: '127.0.0.1', servername: 'api.acme.test', ca: ca.cert })
+  await once(socket, 'secureConnect')
+  // Behind the times of its validity, and before its key.
+  const named = Buffer.from('Z\x30\x00\x30', 'latin1')
+  expect(socket.getPeerCertificate().raw.includes(named)).toBe(true)
+  socket.destroy()
+  server.close()
 })
 
 test('it says for which hosts it was made', async () => {

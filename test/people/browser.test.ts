@@ -1,8 +1,7 @@
 // The pages in a real Chromium: by keyboard, without JavaScript, narrow, dark, and as an accessibility checker sees them.
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
@@ -10,35 +9,11 @@ import { haveChromium, startChromium } from '../support/chromium.ts'
 import { ALICE, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
 import { GALLERY, startGallery } from '../support/gallery.ts'
+import { axe, listen, overflow, PICTURES } from '../support/look.ts'
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-/** A folder for pictures of every page; none are taken without it. */
-const PICTURES = process.env['DEPUTY_PICTURES']
 const MOST_BYTES = 30_000
 
 type Shape = { readonly theme: 'light' | 'dark'; readonly width: number }
-
-/** What a page complains of: scripts, styles and forms that its policy forbids, files that are not there. */
-const listen = (page: Page): readonly string[] => {
-  const said: string[] = []
-  page.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') said.push(message.text())
-  })
-  page.on('pageerror', (error) => said.push(error.message))
-  return said
-}
-
-type Finding = { readonly id: string; readonly nodes: readonly { readonly html: string }[] }
-const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-const axe = async (page: Page): Promise<readonly string[]> => {
-  await page.evaluate(AXE)
-  const { violations } = await page.evaluate<{ violations: readonly Finding[] }>(
-    `axe.run({ runOnly: ${JSON.stringify(RULES)}, resultTypes: ['violations'] })`,
-  )
-  return violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html ?? ''}`)
-}
-const overflow = (page: Page): Promise<number> =>
-  page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
 
 const focused = (page: Page): Promise<{ readonly text: string; readonly outline: string }> =>
   page.evaluate(`(() => {
@@ -102,7 +77,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
         }
         await context.close()
       },
-      60_000,
+      240_000,
     )
 
     test(`weighs less than ${MOST_BYTES} bytes with all that it loads`, async () => {

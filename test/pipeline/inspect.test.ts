@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { PassThrough } from 'node:stream'
+import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { EnvelopeFormat, Operation, Route } from '../../proxy/model.ts'
 import { Problem } from '../../proxy/problem.ts'
@@ -165,8 +166,13 @@ describe('what kind of body', () => {
     ],
     [
       'a coding hides what is in it',
-      { headers: { ...json, 'content-encoding': 'gzip' } },
+      { headers: { ...json, 'content-encoding': 'br' } },
       'unsupported_media_type',
+    ],
+    [
+      'what says gzip must be gzip',
+      { headers: { ...json, 'content-encoding': 'gzip' } },
+      'request_invalid',
     ],
     [
       'identity is none',
@@ -180,6 +186,23 @@ describe('what kind of body', () => {
     ],
   ])('%s', async (_what, given, end) => {
     expect(await refused({ body: '{"a":1}', ...given })).toBe(end)
+  })
+  test('gzip is unpacked up to limits.inspected_body, and sent as it was read', async () => {
+    const headers = { ...json, 'content-encoding': 'GZIP' }
+    const of = (text: string): Given => ({ headers, early: gzipSync(text), body: 'x' })
+    const limits = { ...LIMITS, inspectedBody: 60 }
+    const operation = { inspect: ['/a'] }
+    expect(await look({ ...of('{"a":1}'), operation }, limits)).toMatchObject({
+      bytes: Buffer.from('{"a":1}'),
+      declared: 7,
+      json: { '/a': 1 },
+      unzipped: true,
+    })
+    const large = JSON.stringify('x'.repeat(59))
+    await expect(look(of(large), limits)).rejects.toMatchObject({ code: 'request_too_large' })
+    expect(await look({ body: '{"a":1}', headers: json })).not.toHaveProperty('unzipped')
+    const none = { headers: { ...headers, 'transfer-encoding': 'chunked' }, early: Buffer.alloc(0) }
+    expect(await look(none)).toMatchObject({ state: 'none', unzipped: true })
   })
   test('a batch comes in the type of its format alone, also where no one call may', async () => {
     const mixed = { 'content-type': 'multipart/mixed; boundary=b' }
@@ -376,8 +399,8 @@ describe('a mail', () => {
     })
     expect(await of('a=b', 'application/x-www-form-urlencoded')).toMatchObject({ mail: unread })
   })
-  test('comes without Content-Encoding, and other operations have none', async () => {
-    const headers = { 'content-type': 'message/rfc822', 'content-encoding': 'gzip' }
+  test('comes without a Content-Encoding that is not read, and other operations have none', async () => {
+    const headers = { 'content-type': 'message/rfc822', 'content-encoding': 'br' }
     await expect(
       look({ body: text, headers, operation: { mail, upload: true } }, limits),
     ).rejects.toMatchObject({

@@ -329,6 +329,9 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     await store.close()
     for (const text of [
       'DROP INDEX flows_spent',
+      'DROP INDEX credentials_client',
+      'DROP INDEX grants_agent',
+      'DROP INDEX grants_touched',
       'ALTER TABLE flows DROP COLUMN spent_hash',
       'ALTER TABLE flows DROP COLUMN ended_at',
       'ALTER TABLE flows DROP COLUMN operation',
@@ -372,6 +375,24 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await ids({ user: 'bob' })).toEqual(['c2'])
     expect(await ids({ tenant: 'evil' })).toEqual([])
     expect(await ids({ realm: 'corp', connection: 'github' })).toEqual(['c1', 'c2'])
+  })
+
+  test('tells whose they are a page at a time, each person once', async () => {
+    for (const [id, user, connection] of [
+      ['c1', 'bob', 'github'],
+      ['c2', 'alice', 'github'],
+      ['c3', 'alice', 'jira'],
+      ['c4', 'carol', 'jira'],
+    ] as const)
+      await store.credentials.put(
+        credential({ id, user, connection }),
+        grant({ user, connection }),
+      )
+    const first = await store.credentials.owners(null, 2)
+    expect(first).toEqual(['alice', 'bob'].map((id) => ({ ...alice, id })))
+    const next = await store.credentials.owners(first[1] ?? null, 2)
+    expect(next).toEqual([{ ...alice, id: 'carol' }])
+    expect(await store.credentials.owners(next[0] ?? null, 2)).toEqual([])
   })
 
   test('uses up a state exactly once', async () => {

@@ -45,6 +45,8 @@ export const startConsoleWorld = async (
     readonly held?: readonly Held[]
     readonly idTokenS?: number
     readonly accounts?: Fields
+    /** Is told the folder before deputy starts. */
+    readonly before?: (dir: string) => void
   } = {},
 ) => {
   const [upstream, issuer, port] = await Promise.all([startUpstream(), startIssuer(), freePort()])
@@ -107,6 +109,7 @@ export const startConsoleWorld = async (
   const dir = await prepareFolder(setup)
   for (const tenant of ['north', 'south'])
     upstream.people.set(tokenOf(tenant, 'alice'), `${tenant} alice`)
+  options.before?.(dir)
   const deputy = await startDeputy(setup, dir)
 
   /** Signs in, and goes on to where the browser wanted to go. */

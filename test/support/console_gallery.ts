@@ -1,9 +1,4 @@
 // Every page of the console with plausible content, sent as deputy sends it; and with hostile content in every field.
-import { randomBytes } from 'node:crypto'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { getRequestListener } from '@hono/node-server'
-import { Hono } from 'hono'
 import { streamSSE } from 'hono/streaming'
 import type { Minute, RecentRow } from '../../proxy/audit/recent.ts'
 import type { AgentAbout } from '../../proxy/config/agents.ts'
@@ -29,11 +24,9 @@ import { callPage, nowPage } from '../../proxy/people/console/now_page.ts'
 import { strayPage, type Viewer } from '../../proxy/people/console/shell.ts'
 import { healthPage, policyPage } from '../../proxy/people/console/state_page.ts'
 import { toldOf, USUAL } from '../../proxy/people/console/told.ts'
-import { notFoundPage } from '../../proxy/people/consent_pages.ts'
 import { en } from '../../proxy/people/languages/en.ts'
-import { STYLE, type Page } from '../../proxy/people/markup.ts'
-import { createFrame } from '../../proxy/people/page.ts'
-import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
+import type { Page } from '../../proxy/people/markup.ts'
+import { serveGallery, type Gallery } from './gallery_server.ts'
 
 const NOW = Date.UTC(2026, 10, 29, 11, 42)
 /** Markup, an attribute's end, a text that turns round, controls, a formula, and much of it. */
@@ -140,12 +133,20 @@ const pagesOf = (t: (text: string) => string): Readonly<Record<string, () => Pag
     connections: [t('github'), t('company-google-calendar')],
     mayDisable: true,
     mayEnable: false,
-    grants: [alice, bob].map((person) => ({
-      person,
-      connection: t('github'),
-      scopes: ['repo'],
-      lastUsedAt: NOW - 60_000,
-    })),
+    grants: {
+      rows: [alice, bob].map(({ tenant, realm, id: user }) => ({
+        tenant,
+        realm,
+        user,
+        agent: t('agent:triage'),
+        connection: t('github'),
+        scopes: ['repo'],
+        at: NOW - 9e8,
+        lastUsedAt: NOW - 60_000,
+      })),
+      next: { tenant: bob.tenant, realm: bob.realm, user: bob.id, connection: t('github') },
+    },
+    begun: true,
   }
   const off: AgentView = {
     ...agent,
@@ -346,17 +347,20 @@ const pagesOf = (t: (text: string) => string): Readonly<Record<string, () => Pag
     people: () =>
       peoplePage(viewer, {
         wanted: 'example',
-        people: [
-          { person: alice, held },
-          { person: bob, held: held.slice(0, 1) },
-        ],
+        rows: [alice, bob].map((person) => ({
+          person,
+          connections: held,
+          agents: [t('agent:triage'), t('agent:release-notes')],
+        })),
+        next: bob,
+        begun: true,
       }),
-    'people-none': () => peoplePage(reader, { wanted: '', people: [] }),
+    'people-none': () => peoplePage(reader, { wanted: '', rows: [], next: null, begun: false }),
     person: () =>
       personPage(viewer, { person: alice, held, runs, standings: [standing], now: NOW }),
     'person-reader': () =>
       personPage(reader, { person: alice, held, runs, standings: [standing], now: NOW }),
-    agents: () => agentsPage(viewer, [agent, off]),
+    agents: () => agentsPage(viewer, { rows: [agent, off], next: off.id, begun: true }),
     agent: () => agentPage(viewer, agent),
     'agent-off': () => agentPage(viewer, off),
     runs: () => runsPage(viewer, runs, NOW),
@@ -379,40 +383,19 @@ export const CONSOLE = pagesOf((text) => text)
 /** The same, with markup and marks in every text. */
 export const HOSTILE_CONSOLE = pagesOf((text) => `${text}${HOSTILE}`)
 
-export const startConsoleGallery = async (
+export const startConsoleGallery = (
   pages: Readonly<Record<string, () => Page>> = CONSOLE,
-): Promise<{ readonly url: string; readonly close: () => void }> => {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const frame = createFrame({
-    sealer: createSealer(parseKeyRing(newKeyRing(0, randomBytes))),
-    clock: { now: () => Date.now(), mono: () => performance.now() },
-    publicUrl: url,
-    texts: en,
-    scripts: true,
+): Promise<Gallery> =>
+  serveGallery(pages, { texts: en, scripts: true }, (app) => {
+    const file = (path: string, type: string, text: string): void =>
+      void app.get(path, (c) => c.body(text, 200, { 'Content-Type': type }))
+    file('/console/style.css', 'text/css', CONSOLE_STYLE)
+    file('/console/live.js', 'text/javascript', LIVE_SCRIPT)
+    // Open as long as somebody looks.
+    app.get('/console/live', (c) =>
+      streamSSE(c, async (stream) => {
+        await stream.writeSSE({ event: 'nothing', data: '' })
+        await new Promise<void>((resolve) => stream.onAbort(resolve))
+      }),
+    )
   })
-  const app = new Hono()
-  const file = (path: string, type: string, text: string): void =>
-    void app.get(path, (c) => c.body(text, 200, { 'Content-Type': type }))
-  file('/style.css', 'text/css', STYLE)
-  file('/console/style.css', 'text/css', CONSOLE_STYLE)
-  file('/console/live.js', 'text/javascript', LIVE_SCRIPT)
-  // Open as long as somebody looks.
-  app.get('/console/live', (c) =>
-    streamSSE(c, async (stream) => {
-      await stream.writeSSE({ event: 'nothing', data: '' })
-      await new Promise<void>((resolve) => stream.onAbort(resolve))
-    }),
-  )
-  app.get('/:name', (c) => frame.show(c, (pages[c.req.param('name')] ?? notFoundPage)()))
-  const listener = getRequestListener(app.fetch)
-  server.on('request', (request, response) => void listener(request, response))
-  return {
-    url,
-    close: () => {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
-}

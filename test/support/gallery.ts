@@ -1,10 +1,5 @@
 // Every page that a person can come to see, with plausible content, sent exactly as deputy sends it.
-import { randomBytes } from 'node:crypto'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { getRequestListener } from '@hono/node-server'
-import { Hono } from 'hono'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
 import type {
@@ -15,8 +10,7 @@ import type {
   StandingAsk,
   StandingRow,
 } from '../../proxy/model.ts'
-import { createFrame } from '../../proxy/people/page.ts'
-import { STYLE, type Page } from '../../proxy/people/markup.ts'
+import type { Page } from '../../proxy/people/markup.ts'
 import {
   connectionsPage,
   surePage,
@@ -40,7 +34,7 @@ import {
 } from '../../proxy/people/approval_page.ts'
 import { notSteppedUpPage, steppedUpPage, stepUpPage } from '../../proxy/people/step_up.ts'
 import { planPage } from '../../proxy/people/plan_page.ts'
-import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
+import { serveGallery, type Gallery } from './gallery_server.ts'
 
 const { providers } = compileProviders(
   readProviderFiles(join(import.meta.dirname, '../../providers')),
@@ -464,28 +458,4 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   ),
 }
 
-export const startGallery = async (): Promise<{
-  readonly url: string
-  readonly close: () => void
-}> => {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const frame = createFrame({
-    sealer: createSealer(parseKeyRing(newKeyRing(0, randomBytes))),
-    clock: { now: () => Date.now(), mono: () => performance.now() },
-    publicUrl: url,
-  })
-  const app = new Hono()
-  app.get('/style.css', (c) => c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' }))
-  app.get('/:name', (c) => frame.show(c, (GALLERY[c.req.param('name')] ?? pages.notFoundPage)()))
-  const listener = getRequestListener(app.fetch)
-  server.on('request', (request, response) => void listener(request, response))
-  return {
-    url,
-    close: () => {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
-}
+export const startGallery = (): Promise<Gallery> => serveGallery(GALLERY)

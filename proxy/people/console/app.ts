@@ -10,8 +10,9 @@ import { storyOf } from '../../audit/story.ts'
 import type { AgentAbout } from '../../config/agents.ts'
 import { authorizationIdOf, type Asks } from '../../consent/asks.ts'
 import type { SessionDeps } from '../../consent/session.ts'
-import type { AgentOff, HeldConnection, Log, Person, Store } from '../../model.ts'
+import type { AgentOff, Log, Person, Store } from '../../model.ts'
 import { CATALOGUE, Problem, sentence, toProblem } from '../../problem.ts'
+import type { Lists } from '../../vault/lists.ts'
 import { validId } from '../../wire/canonical.ts'
 import { en } from '../languages/en.ts'
 import type { Brand, Page } from '../markup.ts'
@@ -21,6 +22,7 @@ import { CONSOLE_STYLE, LIVE_SCRIPT } from './assets.ts'
 import {
   agentPage,
   agentsPage,
+  MOST_LISTED,
   peoplePage,
   personPage,
   runsPage,
@@ -38,6 +40,7 @@ const FORM_BYTES = 16_384
 /** Of an address to come back to after the sign-in: it travels in a cookie. */
 const MOST_BACK = 1_000
 const MOST_WAITING = 500
+const MOST_RUNS = MOST_LISTED + 1
 const SIGN_OUT = 'sign-out'
 
 export type ConsoleDeps = ConsoleActsDeps & {
@@ -48,6 +51,7 @@ export type ConsoleDeps = ConsoleActsDeps & {
   /** When this process began, ms since the epoch. */
   readonly since: number
   readonly flows: Pick<Store['flows'], 'waiting'>
+  readonly lists: Lists
   readonly asks: ConsoleActsDeps['asks'] & Pick<Asks, 'list'>
   readonly agents: {
     readonly about: ReadonlyMap<string, AgentAbout>
@@ -70,13 +74,19 @@ const effectsIn = (values: readonly string[]): readonly Effect[] => {
   return asked.length === 0 ? USUAL : asked
 }
 
-const byPerson = (held: readonly HeldConnection[]) =>
-  [...Map.groupBy(held, ({ person: { tenant, realm, id } }) => JSON.stringify([tenant, realm, id]))]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .flatMap(([, of]) => (of[0] === undefined ? [] : [{ person: of[0].person, held: of }]))
+/** Where a list goes on, as an address of ours said it; null: at its beginning. */
+const afterIn = (c: Context): readonly string[] | null => {
+  try {
+    const said: unknown = JSON.parse(c.req.query('after') ?? '')
+    const named = (one: unknown): boolean => typeof one === 'string' && (one === '' || validId(one))
+    return Array.isArray(said) && said.every(named) ? (said as readonly string[]) : null
+  } catch {
+    return null // it is no address of ours
+  }
+}
 
 export const createConsole = (deps: ConsoleDeps): Console => {
-  const { signIn, gate, recent, vault, onEvent, log } = deps
+  const { signIn, gate, recent, vault, lists, onEvent, log } = deps
   const frame = createFrame({ ...deps.session, brand: deps.brand, texts: en, scripts: true })
   const { show, see, reader, setCookie } = frame
   const live = createLive({ recent, placed: frame.placed })
@@ -144,8 +154,15 @@ export const createConsole = (deps: ConsoleDeps): Console => {
     await gate.mustServe(operator, tenant)
     return { user: { tenant, realm, id } }
   }
-  const heldBy = async (operator: Operator): Promise<readonly HeldConnection[]> =>
-    (await vault.list({})).filter(({ person }) => gate.serves(operator, person.tenant))
+
+  /** The newest of each tenant that the operator serves, or of all. */
+  const each = async <T>(
+    { tenants }: Operator,
+    read: (of: { readonly tenant?: string }) => Promise<readonly T[]>,
+  ): Promise<T[]> => {
+    const places = tenants?.map((tenant) => ({ tenant })) ?? [{}]
+    return (await Promise.all(places.map(read))).flat()
+  }
 
   app.use(secured, async (c, next) => {
     c.header('Cache-Control', 'no-store')
@@ -220,8 +237,10 @@ export const createConsole = (deps: ConsoleDeps): Console => {
 
   page('/people', 'people', async (c, viewer) => {
     const wanted = (c.req.query('user') ?? '').replaceAll(/\p{C}/gu, '').trim().slice(0, 256)
-    const held = (await heldBy(viewer.operator)).filter(({ person }) => person.id.includes(wanted))
-    return peoplePage(viewer, { wanted, people: byPerson(held) })
+    const [tenant, realm, id] = afterIn(c) ?? []
+    const after = tenant && realm && id ? { tenant, realm, id } : null
+    const listed = await lists.people(viewer.operator.tenants, { part: wanted, after })
+    return peoplePage(viewer, { wanted, ...listed, begun: after !== null })
   })
 
   page('/person', 'person', async (c, viewer) => {
@@ -232,73 +251,65 @@ export const createConsole = (deps: ConsoleDeps): Console => {
     return personPage(viewer, {
       person: user,
       held: await vault.list({ tenant, realm, id }),
-      runs: await deps.runs.list(of),
+      runs: await deps.runs.list({ ...of, most: MOST_RUNS }),
       standings: await deps.standings.list(of),
       now: deps.session.clock.now(),
     })
   })
 
-  const agentRow = (
-    operator: Operator,
-    id: string,
-    of: { readonly held: readonly HeldConnection[]; readonly off: readonly AgentOff[] },
-  ): AgentRow => {
-    const mine = of.held.filter((one) => one.agents.some(({ agent }) => agent === id))
-    const about = deps.agents.about.get(id) ?? null
-    const owner = about?.owner ?? null
-    return {
-      id,
-      // Who owns it is no business of another tenant's.
-      about:
-        about === null || owner === null || gate.serves(operator, owner.tenant)
-          ? about
-          : { ...about, owner: null },
-      off: of.off.filter(({ agent }) => agent === id),
-      people: byPerson(mine).length,
-      connections: [...new Set(mine.map(({ connection }) => connection))].sort(),
-    }
-  }
+  /** What this operator may know of agents beside what people allow them. */
   const agentsFor = async (operator: Operator) => {
-    const held = await heldBy(operator)
     const off = (await deps.agents.list()).filter(
       ({ tenant }) => tenant === null || gate.serves(operator, tenant),
     )
     const known = [...deps.agents.about.values()].filter(
       ({ owner }) => owner === null || gate.serves(operator, owner.tenant),
     )
-    const ids = new Set([
-      ...known.map(({ id }) => id),
-      ...off.map(({ agent }) => agent),
-      ...held.flatMap((one) => one.agents.map(({ agent }) => agent)),
-    ])
-    return { held, off, ids }
+    const ids = new Set([...known.map(({ id }) => id), ...off.map(({ agent }) => agent)])
+    const rowOf = async (id: string): Promise<AgentRow> => {
+      const about = deps.agents.about.get(id) ?? null
+      const owner = about?.owner ?? null
+      return {
+        id,
+        // Who owns it is no business of another tenant's.
+        about:
+          about === null || owner === null || gate.serves(operator, owner.tenant)
+            ? about
+            : { ...about, owner: null },
+        off: off.filter(({ agent }) => agent === id),
+        ...(await lists.reach(operator.tenants, id)),
+      }
+    }
+    return { ids, rowOf }
   }
 
-  page('/agents', 'agents', async (_, { ...viewer }) => {
-    const { ids, ...of } = await agentsFor(viewer.operator)
-    return agentsPage(
-      viewer,
-      [...ids].sort().map((id) => agentRow(viewer.operator, id, of)),
-    )
+  page('/agents', 'agents', async (c, { ...viewer }) => {
+    const { ids, rowOf } = await agentsFor(viewer.operator)
+    const asked = c.req.query('after') ?? ''
+    const after = validId(asked) ? asked : ''
+    const listed = await lists.agents(viewer.operator.tenants, { known: [...ids], after })
+    const rows: AgentRow[] = []
+    for (const id of listed.rows) rows.push(await rowOf(id))
+    return agentsPage(viewer, { rows, next: listed.next, begun: after !== '' })
   })
 
   page('/agent', 'agent', async (c, viewer) => {
     const { operator } = viewer
-    const { ids, ...of } = await agentsFor(operator)
+    const { ids, rowOf } = await agentsFor(operator)
     const id = c.req.query('id') ?? ''
-    if (!ids.has(id)) throw new Problem('not_found', 'no agent of yours has this id')
-    const row = agentRow(operator, id, of)
+    const row = validId(id) ? await rowOf(id) : null
+    if (row === null || (!ids.has(id) && row.people === 0))
+      throw new Problem('not_found', 'no agent of yours has this id')
     const places = operator.tenants ?? [null]
     const isOff = (place: string | null): boolean => row.off.some(({ tenant }) => tenant === place)
+    const [tenant = '', realm = '', user = '', connection = ''] = afterIn(c) ?? []
+    const after = tenant && realm && user && connection ? { tenant, realm, user, connection } : null
     return agentPage(viewer, {
       ...row,
       mayDisable: places.some((place) => !isOff(place)),
       mayEnable: places.some(isOff),
-      grants: of.held.flatMap(({ person, connection, agents }) =>
-        agents
-          .filter(({ agent }) => agent === id)
-          .map(({ scopes, lastUsedAt }) => ({ person, connection, scopes, lastUsedAt })),
-      ),
+      grants: await lists.grants(operator.tenants, id, after),
+      begun: after !== null,
     })
   })
 
@@ -306,10 +317,8 @@ export const createConsole = (deps: ConsoleDeps): Console => {
     '/runs',
     'runs',
     async (_, viewer) => {
-      const runs = (await deps.runs.list({})).filter(({ tenant }) =>
-        gate.serves(viewer.operator, tenant),
-      )
-      const newest = [...runs].sort((a, b) => b.createdAt - a.createdAt)
+      const runs = await each(viewer.operator, (of) => deps.runs.list({ ...of, most: MOST_RUNS }))
+      const newest = runs.sort((a, b) => b.createdAt - a.createdAt)
       return runsPage(viewer, newest, deps.session.clock.now())
     },
     'list',
@@ -318,12 +327,12 @@ export const createConsole = (deps: ConsoleDeps): Console => {
   page('/waiting', 'waiting', async (_, viewer) => {
     const { operator } = viewer
     const now = deps.session.clock.now()
-    const flows = await Promise.all(
-      (operator.tenants ?? [null]).map((tenant) => deps.flows.waiting(tenant, now, MOST_WAITING)),
+    const flows = await each(operator, ({ tenant = null }) =>
+      deps.flows.waiting(tenant, now, MOST_WAITING),
     )
-    const asks = (await deps.asks.list({})).filter(({ tenant }) => gate.serves(operator, tenant))
+    const asks = await each(operator, (of) => deps.asks.list({ ...of, most: MOST_WAITING }))
     return waitingPage(viewer, {
-      flows: flows.flat().sort((a, b) => b.createdAt - a.createdAt),
+      flows: flows.sort((a, b) => b.createdAt - a.createdAt),
       asks: asks.map((row) => ({ row, id: authorizationIdOf(row) })),
     })
   })

@@ -40,6 +40,7 @@ main>form.act{display:inline-block;margin:0 .75rem .5rem 0}
 .filters input{width:1.1rem;height:1.1rem;margin:0}
 .search{display:flex;flex-wrap:wrap;align-items:center;gap:.5rem .75rem}
 .search label,.search input{margin:0}
+.onward{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem}
 .plots{display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr);gap:0 2.5rem;align-items:start}
 figure{margin:0}
 figure h2{margin:1rem 0 .5rem}

@@ -5,11 +5,19 @@ import type {
   AgentOff,
   AskRow,
   FlowRow,
+  GrantRow,
   HeldConnection,
   Person,
   RunRow,
   StandingRow,
 } from '../../model.ts'
+import {
+  MOST_COUNTED,
+  type GrantKey,
+  type Listed,
+  type ListedPerson,
+  type Reach,
+} from '../../vault/lists.ts'
 import { when, type Html, type Page } from '../markup.ts'
 import { plain } from '../plain.ts'
 import {
@@ -18,6 +26,7 @@ import {
   firstOf,
   HOME,
   link,
+  onward,
   readOnly,
   seldom,
   table,
@@ -47,43 +56,40 @@ const ownerOf = (row: {
 export type PeopleView = {
   /** What was looked for; '': all. */
   readonly wanted: string
-  /** Sorted by person. */
-  readonly people: readonly { readonly person: Person; readonly held: readonly HeldConnection[] }[]
-}
-export const peoplePage = (viewer: Viewer, view: PeopleView): Page => {
-  const { shown, more } = firstOf(view.people, MOST_LISTED)
-  return consolePage(
+  /** Is it not the first page? */
+  readonly begun: boolean
+} & Listed<ListedPerson, Person>
+export const peoplePage = (viewer: Viewer, { wanted, rows, next, begun }: PeopleView): Page =>
+  consolePage(
     viewer,
     { here: `${HOME}/people`, title: 'People and their connections' },
     html`<form class="search" method="get" action="${HOME}/people">
         <label for="user">Whose id has</label>
-        <input id="user" name="user" value="${view.wanted}" maxlength="256" />
+        <input id="user" name="user" value="${wanted}" maxlength="256" />
         <button class="quiet">Find</button>
       </form>
       ${table(
         {
           caption: 'People who connected an account',
           head: ['Person', 'Connections', 'Agents'],
-          none: 'Nobody has connected an account.',
+          none: begun ? 'Nobody else.' : 'Nobody has connected an account.',
         },
-        shown.map(({ person, held }) => [
+        rows.map(({ person, connections, agents }) => [
           personLink(person),
           lines(
-            held.map(
-              (one) =>
-                html`${plain(one.connection)}${one.status === 'needs_reauth' ? html` <span class="effect consent_required">Withdrawn at the provider</span>` : ''}`,
+            connections.map(
+              ({ connection, status }) =>
+                html`${plain(connection)}${status === 'needs_reauth' ? html` <span class="effect consent_required">Withdrawn at the provider</span>` : ''}`,
             ),
           ),
-          lines(
-            [...new Set(held.flatMap((one) => one.agents.map(({ agent }) => agent)))].map(
-              agentLink,
-            ),
-          ),
+          lines(agents.map(agentLink)),
         ]),
       )}
-      ${more}`,
+      ${onward('people', wanted === '' ? {} : { user: wanted }, {
+        next: next === null ? null : JSON.stringify([next.tenant, next.realm, next.id, '']),
+        begun,
+      })}`,
   )
-}
 
 export type PersonView = {
   readonly person: Person
@@ -185,14 +191,15 @@ export const runsPage = (viewer: Viewer, runs: readonly RunRow[], now: number): 
   )
 }
 
+const peopleText = (people: number): string =>
+  people > MOST_COUNTED ? `more than ${MOST_COUNTED.toLocaleString('en')}` : String(people)
+
 export type AgentRow = {
   readonly id: string
   readonly about: AgentAbout | null
   /** Where it is switched off, as far as this operator sees. */
   readonly off: readonly AgentOff[]
-  readonly people: number
-  readonly connections: readonly string[]
-}
+} & Reach
 const offText = (off: readonly AgentOff[]): Html | string =>
   off.length === 0
     ? 'On'
@@ -207,42 +214,40 @@ const offText = (off: readonly AgentOff[]): Html | string =>
 const agentName = ({ id, about }: AgentRow): Html =>
   html`${agentLink(id)}
   ${about === null ? html`<span class="line soft">not in the list of agents</span>` : about.name === id ? '' : html`<span class="line soft">${plain(about.name)}</span>`}`
-export const agentsPage = (viewer: Viewer, agents: readonly AgentRow[]): Page => {
-  const { shown, more } = firstOf(agents, MOST_LISTED)
-  return consolePage(
+export const agentsPage = (
+  viewer: Viewer,
+  list: Listed<AgentRow, string> & { readonly begun: boolean },
+): Page =>
+  consolePage(
     viewer,
     { here: `${HOME}/agents`, title: 'Agents and what they touch' },
     html`${table(
       {
         caption: 'Agents that are known, that somebody allowed something, or that are switched off',
         head: ['Agent', 'State', 'People', 'Connections'],
-        none: 'No agent is known.',
+        none: list.begun ? 'No other agent.' : 'No agent is known.',
       },
-      shown.map((agent) => [
+      list.rows.map((agent) => [
         agentName(agent),
         offText(agent.off),
-        String(agent.people),
+        peopleText(agent.people),
         plain(agent.connections.join(', ')),
       ]),
     )}
-    ${more}`,
+    ${onward('agents', {}, list)}`,
   )
-}
 
 export type AgentView = AgentRow & {
-  readonly grants: readonly {
-    readonly person: Person
-    readonly connection: string
-    readonly scopes: readonly string[]
-    readonly lastUsedAt: number | null
-  }[]
+  readonly grants: Listed<GrantRow, GrantKey>
+  /** Is it not the first page of them? */
+  readonly begun: boolean
   /** Is it on at one of the places that this operator switches? */
   readonly mayDisable: boolean
   readonly mayEnable: boolean
 }
 export const agentPage = (viewer: Viewer, view: AgentView): Page => {
-  const { shown, more } = firstOf(view.grants, MOST_LISTED)
-  const { about, id } = view
+  const { about, id, begun } = view
+  const { rows, next } = view.grants
   const where = viewer.operator.tenants === undefined ? 'everybody' : 'your tenants'
   return consolePage(
     viewer,
@@ -280,16 +285,26 @@ export const agentPage = (viewer: Viewer, view: AgentView): Page => {
         {
           caption: 'What people allowed it',
           head: ['Person', 'Connection', 'Last used'],
-          none: 'Nobody allows it anything.',
+          none: begun ? 'Nobody else.' : 'Nobody allows it anything.',
         },
-        shown.map((one) => [
-          personLink(one.person),
+        rows.map((one) => [
+          personLink(ownerOf(one)),
           html`${plain(one.connection)}
             <span class="line soft">${plain(one.scopes.join(' '))}</span>`,
-          seldom(one.lastUsedAt),
+          seldom(one.lastUsedAt ?? null),
         ]),
       )}
-      ${more}`,
+      ${onward(
+        'agent',
+        { id },
+        {
+          next:
+            next === null
+              ? null
+              : JSON.stringify([next.tenant, next.realm, next.user, next.connection]),
+          begun,
+        },
+      )}`,
   )
 }
 

@@ -135,7 +135,20 @@ export const actButton = (
 
 export const seldom = (at: number | null): Html | string => (at === null ? 'never' : when(at))
 
-/** The first of many, and how many more there are. */
+/** Other pages of a list: on, and back to its beginning. */
+export const onward = (
+  path: string,
+  of: Readonly<Record<string, string>>,
+  list: { readonly next: string | null; readonly begun: boolean },
+): Html | '' =>
+  list.next === null && !list.begun
+    ? ''
+    : html`<p class="onward">
+        ${list.begun ? html`<a href="${link(path, of)}">From the beginning</a>` : ''}
+        ${list.next === null ? '' : html`<a href="${link(path, { ...of, after: list.next })}" rel="next">More</a>`}
+      </p>`
+
+/** The first of many. */
 export const firstOf = <T>(
   all: readonly T[],
   most: number,
@@ -143,8 +156,6 @@ export const firstOf = <T>(
   shown: all.slice(0, most),
   more:
     all.length > most
-      ? html`<p class="soft">
-          ${all.length - most} more are not shown. Narrow the list, or use the operators’ API.
-        </p>`
+      ? html`<p class="soft">These are the newest ${most}. The operators’ API has all of them.</p>`
       : '',
 })

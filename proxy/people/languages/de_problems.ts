@@ -139,7 +139,7 @@ export const problems: Texts['problems'] = {
   ),
   unsupported_media_type: row(
     'Der Inhalt lässt sich nicht prüfen',
-    'Senden Sie ihn ohne Content-Encoding, als JSON oder als Formular.',
+    'Senden Sie ihn als JSON oder als Formular, ohne Content-Encoding oder als gzip.',
   ),
   expectation_failed: row(
     'Diese Erwartung ist nicht erfüllbar',

@@ -12,7 +12,6 @@ import type {
 import { Problem } from '../../problem.ts'
 import type { Act } from '../classify.ts'
 import type { Decide, Question } from '../decide.ts'
-import type { Facts } from '../entitlements.ts'
 import type { Verdict } from '../request.ts'
 
 /** So often others may be quicker, on other replicas: here one person's calls take turns. */
@@ -97,7 +96,7 @@ export const createHistory = (deps: {
   const turn = createTurns(clock.mono)
   /** A call that was counted is decided anew by what came before it then. */
   const before = new WeakMap<object, CallHistory>()
-  const told = new WeakMap<Facts, { readonly at: number; readonly until: Promise<CallHistory> }>()
+  const told = new WeakMap<Principal, { readonly at: number; readonly until: Promise<CallHistory> }>()
   const read = ({ person, run }: Principal, { windows }: HistoryAsk): Promise<CallHistory> =>
     orUnavailable(history.read({ person, run }, windows, clock))
 
@@ -133,11 +132,11 @@ export const createHistory = (deps: {
     informing: (decide) => (engine: PolicyEngine | null, question: Question) => {
       const ask = engine?.asks.history ?? null
       if (ask === null || question.history !== undefined) return decide(engine, question)
-      const { principal, facts } = question
-      let known = told.get(facts)
+      const { principal } = question
+      let known = told.get(principal)
       if (known === undefined || clock.mono() - known.at > LISTED_MS) {
         known = { at: clock.mono(), until: read(principal, ask) }
-        told.set(facts, known)
+        told.set(principal, known)
       }
       return known.until.then((until) => decide(engine, { ...question, history: until }))
     },

@@ -1,37 +1,12 @@
 // The console's pages in a real Chromium: as an accessibility checker sees them, narrow, dark, by keyboard, with hostile
 // texts, and without scripts.
-import { mkdirSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Browser, Page } from 'playwright-core'
+import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { haveChromium, startChromium } from '../../support/chromium.ts'
 import { CONSOLE, HOSTILE_CONSOLE, startConsoleGallery } from '../../support/console_gallery.ts'
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-/** A folder for pictures of every page; none are taken without it. */
-const PICTURES = process.env['DEPUTY_PICTURES']
-const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-
-type Finding = { readonly id: string; readonly nodes: readonly { readonly html: string }[] }
-const axe = async (page: Page): Promise<readonly string[]> => {
-  await page.evaluate(AXE)
-  const { violations } = await page.evaluate<{ violations: readonly Finding[] }>(
-    `axe.run({ runOnly: ${JSON.stringify(RULES)}, resultTypes: ['violations'] })`,
-  )
-  return violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html ?? ''}`)
-}
-const overflow = (page: Page): Promise<number> =>
-  page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
-const listen = (page: Page): readonly string[] => {
-  const said: string[] = []
-  page.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') said.push(message.text())
-  })
-  page.on('pageerror', (error) => said.push(error.message))
-  page.on('dialog', (dialog) => void said.push(`dialog ${dialog.message()}`))
-  return said
-}
+import { axe, listen, overflow, PICTURES } from '../../support/look.ts'
 
 describe.skipIf(!haveChromium())('in Chromium', () => {
   let chromium: Browser
@@ -75,7 +50,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       await context.close()
       gallery.close()
     },
-    60_000,
+    240_000,
   )
 
   test('markup, marks and length in every field stay text, and the page fits', async () => {

@@ -257,6 +257,11 @@ test('questions that are no calls are told as well, a list of them once', async 
   expect(decide(engine(null), question)).toBe(decision)
   expect(decide(null, question)).toBe(decision)
   expect(seen).toEqual([1, 1, 1, 2, 9, undefined, undefined])
+  // Two people may share what is known of them; what they did is each one's own.
+  const bob = alice({ person: { tenant: 'default', realm: 'local', id: 'bob' } })
+  await decide(engine(ask), { ...question, principal: bob })
+  await decide(engine(ask), question)
+  expect(seen.slice(-2)).toEqual([3, 2])
 })
 
 test('each part of a call follows those before it', async () => {

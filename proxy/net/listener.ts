@@ -184,7 +184,8 @@ const secondVersion = (
   }
   const { end } = listening(
     server,
-    (socket) => (h2 ??= createH2({ server, maxHeaderBytes, patience: STILL_MS, refusal })).enter(socket),
+    (socket) =>
+      (h2 ??= createH2({ server, maxHeaderBytes, patience: STILL_MS, refusal })).enter(socket),
     HEADERS_MS,
   )
   return {

@@ -67,7 +67,7 @@ const round = async (deputy: Child, { call }: Client, calls: number): Promise<Ta
 }
 
 export const measureHttp2 = async ({ quick, rounds }: Size): Promise<Section> => {
-  const calls = quick ? 200 : 4_000
+  const calls = quick ? 200 : 1_000
   say(`http2: ${calls} calls a round, ${AT_ONCE} at once`)
   const [one, two] = [await startUpstream(), await startTwo()]
   one.people.set(TOKEN, 'alice')

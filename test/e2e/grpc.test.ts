@@ -198,7 +198,9 @@ describe.skipIf(missing !== '')(`gRPC${missing}`, () => {
     test.each(['alice', 'bob'])('a stream up, message by message: %s', async (person) => {
       const client = begin(id, `user:${person}`, 'client', id)
       for (const i of [0, 1, 2]) {
-        await expect.poll(() => serverOf(id).said).toMatch(new RegExp(`heard ${person} ${id} ${i}\n`))
+        await expect
+          .poll(() => serverOf(id).said)
+          .toMatch(new RegExp(`heard ${person} ${id} ${i}\n`))
         client.go()
       }
       expect(await client.answers()).toEqual([{ size: 3 * `${id} 0`.length, code: 'OK' }])

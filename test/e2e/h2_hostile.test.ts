@@ -80,51 +80,49 @@ const resident = async (): Promise<number> => {
 
 /** The stream numbers of clients. */
 const nth = (i: number): number => 1 + 2 * i
-const FLOODS: Readonly<Record<string, readonly [before: () => Buffer, each: (i: number) => Buffer]>> =
-  {
-    'requests that are reset at once (CVE-2023-44487)': [
-      () => Buffer.alloc(0),
-      (i) =>
-        Buffer.concat([
-          frame('headers', nth(i), WHOLE, call()),
-          frame('reset', nth(i), 0, number(8)),
-        ]),
-    ],
-    'requests that deputy must reset, by a window of nothing (CVE-2025-8671)': [
-      () => Buffer.alloc(0),
-      (i) =>
-        Buffer.concat([
-          frame('headers', nth(i), WHOLE, call()),
-          frame('window', nth(i), 0, number(0)),
-        ]),
-    ],
-    'requests that deputy must reset, by a body of another length': [
-      () => Buffer.alloc(0),
-      (i) =>
-        Buffer.concat([
-          frame('headers', nth(i), HEAD, upload(['content-length', '5'])),
-          frame('data', nth(i), END_STREAM, Buffer.from('too long')),
-        ]),
-    ],
-    'CONTINUATION without end (CVE-2024-27316)': [
-      () => frame('headers', 1, 0, call()),
-      (i) => frame('continuation', 1, 0, block([`x-${i}`, 'a'])),
-    ],
-    'empty CONTINUATION': [
-      () => frame('headers', 1, 0, call()),
-      () => frame('continuation', 1, 0),
-    ],
-    'PING (CVE-2019-9512)': [() => Buffer.alloc(0), () => frame('ping', 0, 0, Buffer.alloc(8))],
-    'SETTINGS (CVE-2019-9515)': [() => Buffer.alloc(0), () => setting(4, 65_535)],
-    'empty DATA (CVE-2019-9518)': [
-      () => frame('headers', 1, HEAD, upload()),
-      () => frame('data', 1, 0),
-    ],
-    'PRIORITY on streams that nobody opened (CVE-2019-9513)': [
-      () => Buffer.alloc(0),
-      (i) => frame('priority', nth(i), 0, Buffer.concat([number(nth(i) - 1), Buffer.from([255])])),
-    ],
-  }
+const FLOODS: Readonly<
+  Record<string, readonly [before: () => Buffer, each: (i: number) => Buffer]>
+> = {
+  'requests that are reset at once (CVE-2023-44487)': [
+    () => Buffer.alloc(0),
+    (i) =>
+      Buffer.concat([
+        frame('headers', nth(i), WHOLE, call()),
+        frame('reset', nth(i), 0, number(8)),
+      ]),
+  ],
+  'requests that deputy must reset, by a window of nothing (CVE-2025-8671)': [
+    () => Buffer.alloc(0),
+    (i) =>
+      Buffer.concat([
+        frame('headers', nth(i), WHOLE, call()),
+        frame('window', nth(i), 0, number(0)),
+      ]),
+  ],
+  'requests that deputy must reset, by a body of another length': [
+    () => Buffer.alloc(0),
+    (i) =>
+      Buffer.concat([
+        frame('headers', nth(i), HEAD, upload(['content-length', '5'])),
+        frame('data', nth(i), END_STREAM, Buffer.from('too long')),
+      ]),
+  ],
+  'CONTINUATION without end (CVE-2024-27316)': [
+    () => frame('headers', 1, 0, call()),
+    (i) => frame('continuation', 1, 0, block([`x-${i}`, 'a'])),
+  ],
+  'empty CONTINUATION': [() => frame('headers', 1, 0, call()), () => frame('continuation', 1, 0)],
+  'PING (CVE-2019-9512)': [() => Buffer.alloc(0), () => frame('ping', 0, 0, Buffer.alloc(8))],
+  'SETTINGS (CVE-2019-9515)': [() => Buffer.alloc(0), () => setting(4, 65_535)],
+  'empty DATA (CVE-2019-9518)': [
+    () => frame('headers', 1, HEAD, upload()),
+    () => frame('data', 1, 0),
+  ],
+  'PRIORITY on streams that nobody opened (CVE-2019-9513)': [
+    () => Buffer.alloc(0),
+    (i) => frame('priority', nth(i), 0, Buffer.concat([number(nth(i) - 1), Buffer.from([255])])),
+  ],
+}
 
 describe('a flood', () => {
   let before = 0
@@ -163,9 +161,7 @@ describe('a flood', () => {
 const endOf = async (spoken: Spoken): Promise<string> => {
   const mine = () => spoken.frames().filter(({ stream }) => stream === 1)
   await expect
-    .poll(() =>
-      mine().some(({ type, flags }) => type === TYPE.reset || (flags & END_STREAM) !== 0),
-    )
+    .poll(() => mine().some(({ type, flags }) => type === TYPE.reset || (flags & END_STREAM) !== 0))
     .toBe(true)
   const reset = mine().find(({ type }) => type === TYPE.reset)
   const body = Buffer.concat(mine().flatMap(({ type, payload }) => (type === 0 ? [payload] : [])))
@@ -193,7 +189,11 @@ describe('a header section', () => {
     ['a pseudo-header that is none', 'reset 1', more([':x', 'y'])],
     ['no :scheme', 'reset 1', () => block(...pseudo().toSpliced(1, 1), ALICE)],
     ['another :scheme', 'request_invalid', () => block(...pseudo(undefined, 'ftp'), ALICE)],
-    ['a :scheme with more in it', 'reset 1', () => block(...pseudo(undefined, 'http://x/?'), ALICE)],
+    [
+      'a :scheme with more in it',
+      'reset 1',
+      () => block(...pseudo(undefined, 'http://x/?'), ALICE),
+    ],
     ['no :authority', 'reset 1', () => block(...pseudo().slice(0, 3), ALICE)],
     [
       'a user in :authority',
@@ -239,7 +239,11 @@ describe('a header section', () => {
 
   test('that unpacks to two hundred times its size is refused (an HPACK bomb)', async () => {
     const spoken = await speak(deputy.agent)
-    const bomb = Buffer.concat([call(), indexed('x-a', 'a'.repeat(3_900)), Buffer.alloc(12_000, 0xbe)])
+    const bomb = Buffer.concat([
+      call(),
+      indexed('x-a', 'a'.repeat(3_900)),
+      Buffer.alloc(12_000, 0xbe),
+    ])
     spoken.write(frame('headers', 1, WHOLE, bomb))
     expect(await endOf(spoken)).toBe('reset 11')
     await nothingOfIt()
@@ -324,9 +328,11 @@ test('trailers of a request do not leave, whatever they say, and the evidence na
 test('who keeps the window shut loses each stream whose answer is whole, and no other', async () => {
   const coming: ServerResponse[] = []
   const server = createServer((req, res) => {
-    if (req.url === '/whole') return void res.end('x')
-    res.write('x')
-    coming.push(res)
+    if (req.url === '/whole') res.end('x')
+    else {
+      res.write('x')
+      coming.push(res)
+    }
   })
   const refusal = () => ({ status: 400, headers: {}, body: 'no' })
   const h2 = createH2({ server, maxHeaderBytes: 16_384, patience: 200, refusal })
@@ -346,15 +352,19 @@ test('who keeps the window shut loses each stream whose answer is whole, and no 
       .frames()
       .filter(({ type }) => type === TYPE.reset)
       .map(({ stream, payload }) => [stream, payload.readUInt32BE()])
-  await expect.poll(() => resets().toSorted()).toEqual([
-    [1, 8],
-    [5, 8],
-  ])
+  await expect
+    .poll(() => resets().toSorted(([a = 0], [b = 0]) => a - b))
+    .toEqual([
+      [1, 8],
+      [5, 8],
+    ])
   // Its end comes, and its window opens.
   coming[0]?.end('y')
   spoken.write(frame('window', 3, 0, number(10)))
   const told = () =>
-    spoken.frames().flatMap(({ type, stream, payload }) => (type === 0 && stream === 3 ? [payload] : []))
+    spoken
+      .frames()
+      .flatMap(({ type, stream, payload }) => (type === 0 && stream === 3 ? [payload] : []))
   await expect.poll(() => Buffer.concat(told()).toString()).toBe('xy')
   spoken.socket.destroy()
   h2.part()

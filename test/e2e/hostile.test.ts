@@ -534,7 +534,11 @@ describe('requests that want to be two', () => {
     for (const answers of [1, 2]) {
       socket.write(one)
       await expect
-        .poll(() => received().toString().match(/HTTP\/1\.1 200/g))
+        .poll(() =>
+          received()
+            .toString()
+            .match(/HTTP\/1\.1 200/g),
+        )
         .toHaveLength(answers)
     }
     socket.destroy()

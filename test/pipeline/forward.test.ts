@@ -732,8 +732,18 @@ describe('a call that ends before its answer does', () => {
     expect(one.reported[0]?.[4]).toBe('credential_unavailable')
   })
   test.each<[string, readonly string[], string, object]>([
-    ['of gRPC ends by a status', [], '200 begun', { 'grpc-status': '14', 'grpc-message': 'revoked.' }],
-    ['of gRPC that has a length is cut all the same', ['Content-Length', '9'], '200 begun (cut)', {}],
+    [
+      'of gRPC ends by a status',
+      [],
+      '200 begun',
+      { 'grpc-status': '14', 'grpc-message': 'revoked.' },
+    ],
+    [
+      'of gRPC that has a length is cut all the same',
+      ['Content-Length', '9'],
+      '200 begun (cut)',
+      {},
+    ],
   ])('a stream %s', async (_name, head, text, trailers) => {
     const body = { ...NONE, contentType: 'application/grpc' }
     const one = await call({ job: { body } })

@@ -77,7 +77,10 @@ export type Spoken = {
 }
 
 /** A connection that has said its preface and its settings. */
-export const speak = async (origin: string, settings = frame('settings', 0, 0)): Promise<Spoken> => {
+export const speak = async (
+  origin: string,
+  settings = frame('settings', 0, 0),
+): Promise<Spoken> => {
   const { hostname, port } = new URL(origin)
   const socket = connect(Number(port), hostname)
   let came = Buffer.alloc(0)

@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { Problem, problemAnswer } from '../../proxy/problem.ts'
-import { endedBy, grpcHeaders, isGrpc, refusedIn, statusName, takes } from '../../proxy/wire/grpc.ts'
+import {
+  endedBy,
+  grpcHeaders,
+  isGrpc,
+  refusedIn,
+  statusName,
+  takes,
+} from '../../proxy/wire/grpc.ts'
 
 describe('its media type', () => {
   test.each([

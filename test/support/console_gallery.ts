@@ -350,8 +350,9 @@ const pagesOf = (t: (text: string) => string): Readonly<Record<string, () => Pag
           { person: alice, held },
           { person: bob, held: held.slice(0, 1) },
         ],
+        more: true,
       }),
-    'people-none': () => peoplePage(reader, { wanted: '', people: [] }),
+    'people-none': () => peoplePage(reader, { wanted: '', people: [], more: false }),
     person: () =>
       personPage(viewer, { person: alice, held, runs, standings: [standing], now: NOW }),
     'person-reader': () =>

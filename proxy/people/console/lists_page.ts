@@ -47,11 +47,12 @@ const ownerOf = (row: {
 export type PeopleView = {
   /** What was looked for; '': all. */
   readonly wanted: string
-  /** Sorted by person. */
+  /** Sorted by person, as many as are shown. */
   readonly people: readonly { readonly person: Person; readonly held: readonly HeldConnection[] }[]
+  /** Are there others? */
+  readonly more: boolean
 }
 export const peoplePage = (viewer: Viewer, view: PeopleView): Page => {
-  const { shown, more } = firstOf(view.people, MOST_LISTED)
   return consolePage(
     viewer,
     { here: `${HOME}/people`, title: 'People and their connections' },
@@ -66,7 +67,7 @@ export const peoplePage = (viewer: Viewer, view: PeopleView): Page => {
           head: ['Person', 'Connections', 'Agents'],
           none: 'Nobody has connected an account.',
         },
-        shown.map(({ person, held }) => [
+        view.people.map(({ person, held }) => [
           personLink(person),
           lines(
             held.map(
@@ -81,7 +82,7 @@ export const peoplePage = (viewer: Viewer, view: PeopleView): Page => {
           ),
         ]),
       )}
-      ${more}`,
+      ${view.more ? html`<p class="soft">More are not shown. Narrow the list, or use the operators’ API.</p>` : ''}`,
   )
 }
 

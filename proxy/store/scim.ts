@@ -24,27 +24,36 @@ const FIND = {
   exact: `${SELECT} AND exact = :value LIMIT 2`,
   external_id: `${SELECT} AND external_id = :value LIMIT 2`,
 }
-const MEMBERS = `SELECT r.id, r.kind, r.exact AS name FROM scim_members AS m JOIN scim_resources AS r
-  ON r.tenant = m.tenant AND r.realm = m.realm AND r.id = m.member_id
-  WHERE m.tenant = :tenant AND m.realm = :realm AND m.group_id = :id ORDER BY r.id`
+/** An id without its kind is found by no index. */
+const KINDS = `kind IN ('User', 'Group')`
+/**
+ * CROSS JOIN keeps SQLite from turning the join round: it would read every member of the realm, or every group, to find
+ * those of one person.
+ */
+export const MEMBERS = `SELECT r.id, r.kind, r.exact AS name FROM scim_members AS m CROSS JOIN scim_resources AS r
+  WHERE m.tenant = :tenant AND m.realm = :realm AND m.group_id = :id
+    AND r.tenant = :tenant AND r.realm = :realm AND r.${KINDS} AND r.id = m.member_id ORDER BY r.id`
 /** UNION ends at groups that were seen: a circle is no endless way. */
-const GROUPS = `WITH RECURSIVE up (id) AS (
+export const GROUPS = `WITH RECURSIVE up (id) AS (
     SELECT group_id FROM scim_members WHERE ${REALM} AND member_id = :id
-    UNION SELECT m.group_id FROM scim_members AS m JOIN up ON m.member_id = up.id
-      WHERE m.tenant = :tenant AND m.realm = :realm)
+    UNION SELECT m.group_id FROM up CROSS JOIN scim_members AS m
+      WHERE m.tenant = :tenant AND m.realm = :realm AND m.member_id = up.id)
   SELECT r.id, r.kind, r.exact AS name, EXISTS (SELECT 1 FROM scim_members AS d WHERE d.tenant = :tenant
       AND d.realm = :realm AND d.group_id = r.id AND d.member_id = :id) AS direct
-  FROM up JOIN scim_resources AS r ON r.tenant = :tenant AND r.realm = :realm AND r.kind = 'Group' AND r.id = up.id
+  FROM up CROSS JOIN scim_resources AS r
+  WHERE r.tenant = :tenant AND r.realm = :realm AND r.kind = 'Group' AND r.id = up.id
   ORDER BY r.id`
 /** Users that are told one by one when a group changes; of more, everybody is. */
 const MOST_MOVED = 100
 /** Every user among or below these members. */
-const below = (n: number): string => `WITH RECURSIVE down (id) AS (
-    SELECT id FROM scim_resources WHERE ${REALM} AND id IN (${list(n, (i) => `:m${i}`)})
-    UNION SELECT m.member_id FROM scim_members AS m JOIN down ON m.group_id = down.id
-      WHERE m.tenant = :tenant AND m.realm = :realm)
+export const below = (n: number): string => `WITH RECURSIVE down (id) AS (
+    SELECT id FROM scim_resources WHERE ${REALM} AND ${KINDS} AND id IN (${list(n, (i) => `:m${i}`)})
+    UNION SELECT m.member_id FROM down CROSS JOIN scim_members AS m
+      WHERE m.tenant = :tenant AND m.realm = :realm AND m.group_id = down.id)
   SELECT ${COLUMNS} FROM scim_resources WHERE ${REALM} AND kind = 'User'
     AND id IN (SELECT id FROM down) ORDER BY id LIMIT ${MOST_MOVED + 1}`
+export const present = (n: number): string =>
+  `SELECT id FROM scim_resources WHERE ${REALM} AND ${KINDS} AND id IN (${list(n, (i) => `:m${i}`)})`
 /** So many members in one statement: there are few texts of statements, however many members come. */
 const CHUNK = 200
 const list = (n: number, of: (i: number) => string, between = ', '): string =>
@@ -106,10 +115,7 @@ const regroup = function* (
   // A member that nobody has written yet is none.
   const there: string[] = []
   for (const { n, params } of chunks(come)) {
-    const found = yield [
-      `SELECT id FROM scim_resources WHERE ${REALM} AND id IN (${list(n, (i) => `:m${i}`)})`,
-      { ...of, ...params },
-    ]
+    const found = yield [present(n), { ...of, ...params }]
     for (const { id } of found) there.push(String(id))
   }
   for (const { n, params } of chunks(there))

@@ -387,6 +387,8 @@ export const createVault = (deps: VaultDeps): Vault => {
         return held
       }),
 
+    owners: (after, most) => guarded(() => store.credentials.owners(after, most)),
+
     locate: (id) =>
       guarded(async () => {
         const row = await store.credentials.byId(id)

@@ -135,6 +135,36 @@ test.skipIf(!measurable())(
 )
 
 test.skipIf(!measurable())(
+  'a crowd is made and grown, and its people call as themselves; every program is started, and its calls wait and stream',
+  { timeout: 240_000 },
+  () => {
+    const run = spawnSync(
+      process.execPath,
+      'bin/run.js test/bench/bench.ts --quick --only programs,scale'.split(' '),
+      { cwd: root, encoding: 'utf8', timeout: 230_000 },
+    )
+    expect(run.status, run.stdout + run.stderr).toBe(0)
+    const rows = (pattern: RegExp) => [...run.stdout.matchAll(pattern)].map(([, ...cells]) => cells)
+    const programs = rows(/^\| (\S.*?) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$/gm)
+    expect(programs.map(([name]) => name)).toEqual(
+      expect.arrayContaining(['http-proxy-3', 'undici', 'node:http', 'deputy']),
+    )
+    for (const [name, ...cells] of programs)
+      for (const cell of cells) expect(Number(cell), name).toBeGreaterThan(0)
+    // Whoever called with a token that is not theirs would be said to be wrong above.
+    const crowds = rows(/^\| (100|1000) \| (SQLite, a file|SQLite, SCIM|PostgreSQL, SCIM) \|/gm)
+    expect(crowds).toEqual(
+      expect.arrayContaining([
+        ['100', 'SQLite, a file'],
+        ['100', 'SQLite, SCIM'],
+        ['1000', 'SQLite, a file'],
+        ['1000', 'SQLite, SCIM'],
+      ]),
+    )
+  },
+)
+
+test.skipIf(!measurable())(
   'a call by MCP is answered like the same call through the proxy’s door, as the same person, and a list of forty is whole',
   { timeout: 180_000 },
   () => {

@@ -159,7 +159,7 @@ const variant = (config: string, name: string, more: object): string => {
 
 export const measureScale = async (size: Size): Promise<Section> => {
   const sizes = size.quick ? [100, 1_000] : [10_000, 100_000, 1_000_000]
-  const callers = Math.min(10_000, sizes[0] ?? 0)
+  const callers = Math.min(2_000, sizes[0] ?? 0)
   const wrong: string[] = []
   const skipped: string[] = []
   const closing: (() => Promise<void>)[] = []
@@ -173,7 +173,7 @@ export const measureScale = async (size: Size): Promise<Section> => {
     const listening = await upstream.next<UpstreamSays>()
     if (listening.kind !== 'listening') throw new Error('the upstream does not listen')
     const load = kept(start([script('load.ts')], 'load'))
-    const calls = size.quick ? 200 : 5_000
+    const calls = size.quick ? 200 : 2_000
     const world: World = { upstream, load, wrong, callers, calls }
     const folder = join(size.folder, 'scale')
     const plan = { trust: 'plain', people: 10, held: 10, operations: null } as const

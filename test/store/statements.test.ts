@@ -2,6 +2,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { MIGRATIONS } from '../../proxy/store/migrations.ts'
 import { PAGE_OF_PEOPLE, personal } from '../../proxy/store/personal.ts'
+import { below, GROUPS, MEMBERS, present } from '../../proxy/store/scim.ts'
 import { statements } from '../../proxy/store/statements.ts'
 
 const db = new DatabaseSync(':memory:')
@@ -60,6 +61,17 @@ test('a page of a tenant’s people takes no more of any table than the page, an
     .filter((detail) => /(?:INDEX|KEY)/.test(detail))
   expect(tables.length).toBeGreaterThan(5)
   for (const detail of tables) expect(detail).toMatch(/tenant=\? AND \(realm,user_id\)>/)
+})
+
+test('nobody’s groups, and no group’s members, take a look at all members or resources of the realm', () => {
+  for (const text of [GROUPS, MEMBERS, below(3), present(200)]) {
+    const plan = db.prepare(`EXPLAIN QUERY PLAN ${text}`).all()
+    const details = plan.map(({ detail }) => String(detail))
+    expect(details.filter((detail) => /^SCAN scim_|AUTOMATIC/.test(detail))).toEqual([])
+    const searches = details.filter((detail) => / USING (?:COVERING )?(?:INDEX|PRIMARY)/.test(detail))
+    expect(searches.length).toBeGreaterThan(0)
+    for (const detail of searches) expect(detail).toMatch(/ AND (?:id|member_id|group_id)=\?/)
+  }
 })
 
 test.each(['userName', 'externalId', 'id'] as const)(

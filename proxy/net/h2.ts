@@ -210,6 +210,8 @@ export const createH2 = ({ server, maxHeaderBytes, refusal }: H2Options): H2 => 
     try {
       hear()
     } catch (error) {
+      // What came behind its headers was no HTTP/2, and Node has ended it before this turn: nobody can be answered.
+      if (stream.destroyed) return
       if (error instanceof Problem && !stream.headersSent) refuse(stream, error)
       else stream.close(codes.internal)
     }

@@ -188,6 +188,20 @@ export const onReadOnlyMount = async (path: string): Promise<boolean> => {
   return under !== '/' && flags.includes('ro')
 }
 
+/** Windows says nothing of others in a mode: whoever may open the folder may open what is in it. */
+export const hasModes = (): boolean => process.platform !== 'win32'
+
+/**
+ * The mode of a file that everybody may read or write, as octal digits; null: nobody but its owner and group. Rejects as
+ * `statOf` and `onReadOnlyMount`.
+ */
+export const openToAll = async (path: string): Promise<string | null> => {
+  const mode = Number((await statOf(path)).mode) & 0o777
+  const open =
+    (mode & 0o002) !== 0 || ((mode & 0o005) !== 0 && !(await onReadOnlyMount(path)))
+  return hasModes() && open ? mode.toString(8) : null
+}
+
 const kindOf = (found: {
   readonly isFIFO: () => boolean
   readonly isSocket: () => boolean
@@ -210,6 +224,8 @@ export const replaceFile = (path: string, text: string): void => {
 
 /** A name that is to outlive a loss of power: the folder that holds it is on the disk. Throws as the system does. */
 export const syncFolder = (path: string): void => {
+  // Windows flushes no folder, and says so by an error.
+  if (!hasModes()) return
   const folder = openSync(dirname(path), 'r')
   try {
     fsyncSync(folder)

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { lookup } from 'node:dns/promises'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +13,7 @@ import {
   statOf,
   stuck,
   onReadOnlyMount,
+  openToAll,
   tryFolder,
   Unreadable,
 } from '../proxy/files.ts'
@@ -70,6 +71,22 @@ test('a change is seen, that of a link too, and a file that comes and goes', asy
   expect(await changedSince([link], Date.now() + 1_000)).toBe(true)
   symlinkSync('b', link)
   expect([marks, gone]).not.toContain(await marksOf([link]))
+})
+
+test('a file that others may read is told by its mode, and by none on Windows', async ({
+  onTestFinished,
+}) => {
+  const file = join(dir, 'open')
+  writeFileSync(file, 'x')
+  chmodSync(file, 0o644)
+  expect(await openToAll(file)).toBe('644')
+  chmodSync(file, 0o640)
+  expect(await openToAll(file)).toBeNull()
+  chmodSync(file, 0o666)
+  const { platform } = process
+  onTestFinished(() => void Object.defineProperty(process, 'platform', { value: platform }))
+  Object.defineProperty(process, 'platform', { value: 'win32' })
+  expect(await openToAll(file)).toBeNull()
 })
 
 test('a folder that can be written to is left as it was', async () => {

@@ -15,6 +15,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import * as oidc from 'openid-client'
 import { z } from 'zod'
 import { isLoopback } from '../config/address.ts'
+import { hasModes } from '../files.ts'
 import { visible } from '../observe/log.ts'
 import { messageOf } from '../problem.ts'
 
@@ -62,7 +63,7 @@ const safe = (text: string): boolean => {
 export const savedLogin = (file: string): Saved | null => {
   const found = statSync(file, { throwIfNoEntry: false })
   if (found === undefined) return null
-  if ((found.mode & 0o077) !== 0 || found.uid !== process.getuid?.())
+  if (hasModes() && ((found.mode & 0o077) !== 0 || found.uid !== process.getuid?.()))
     throw new Error(
       `${file}: others can read it: it must be yours with mode 0600; remove it, and sign in again by \`deputy login\``,
     )

@@ -11,6 +11,7 @@ import { readSegment } from '../audit/segments.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import type { Replayed } from '../compose/replay.ts'
 import { ringsOf, systemClock } from '../compose/snapshot.ts'
+import { syncFolder } from '../files.ts'
 import { messageOf } from '../problem.ts'
 import * as copies from '../store/copy.ts'
 import { explain, takeFile } from '../store/migrations.ts'
@@ -115,7 +116,7 @@ export const vaultBackup = ({
       const found = await examine(part, ring, 'the copy')
       copies.settleDatabase(part, 'the copy')
       renameSync(part, target)
-      copies.syncFolder(target)
+      syncFolder(target)
       print(`${target}: ${found} connections, whole, opened by the key ring`)
       complain(
         'Keep the key ring elsewhere: the copy is worth nothing without it, and everything with it.',
@@ -231,7 +232,7 @@ const replaceFile = (path: string, next: string, now: number): string | null => 
     if (existsSync(`${path}${end}`))
       renameSync(`${path}${end}`, `${aside ?? `${path}.stray`}${end}`)
   renameSync(next, path)
-  copies.syncFolder(path)
+  syncFolder(path)
   return aside
 }
 

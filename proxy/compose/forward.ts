@@ -2,7 +2,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import type { Loaded } from '../config/load.ts'
-import { onReadOnlyMount, readText, statOf } from '../files.ts'
+import { openToAll, readText } from '../files.ts'
 import type { Connection } from '../model.ts'
 import { permits, permitted, type Authority } from '../net/authority.ts'
 import { outOfDate } from '../net/certificate.ts'
@@ -40,10 +40,10 @@ export const unvouched = async (
 
 /** Who has its key can vouch for every host that is served: nobody else may read it. */
 const checkKey = async (path: string, { cert, key }: Authority): Promise<void> => {
-  const mode = Number((await statOf(path)).mode) & 0o777
-  if ((mode & 0o002) !== 0 || ((mode & 0o005) !== 0 && !(await onReadOnlyMount(path))))
+  const mode = await openToAll(path)
+  if (mode !== null)
     throw new Error(
-      `forward.ca: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make another (\`deputy ca --renew\`) if others use this machine`,
+      `forward.ca: ${path} can be read by everybody (mode ${mode}): chmod 600 it, and make another (\`deputy ca --renew\`) if others use this machine`,
     )
   const own = ((): boolean => {
     try {

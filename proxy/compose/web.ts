@@ -10,6 +10,14 @@ import { Problem, problemAnswer } from '../problem.ts'
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
 
+/** Of a request, whole, and of its head; how often Node looks, ms. */
+const LIMITS = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 2_000,
+  maxHeaderSize: 32_768,
+}
+
 export type Web = {
   readonly port: number
   /** @param names further ones that a Host header may have */
@@ -42,7 +50,7 @@ export const startWeb = (
   new Promise((resolve, reject) => {
     let call: RequestListener = (_req, res) => void res.destroy()
     const server = mannerly(
-      createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 32_768 }),
+      createServer(LIMITS),
       { call: (req, res) => call(req, res) },
     )
     server.once('error', (error) =>

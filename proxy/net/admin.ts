@@ -1,7 +1,7 @@
 // The admin listener: /livez, /readyz, /metrics and nothing else, apart from traffic so that no probe is a call.
 import { chmodSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { ListenOptions } from 'node:net'
+import type { ListenOptions, Socket } from 'node:net'
 import type { Log } from '../model.ts'
 import { createHostRule, ownNames } from './host.ts'
 import { closing, mannerly } from './sockets.ts'
@@ -26,7 +26,8 @@ const FOREIGN =
 
 const CHECK_MS = 2_000
 const HEADER_BYTES = 8_192
-const MOST_CONNECTIONS = 128
+/** Connections that may wait for their next request. */
+const MOST_WAITING = 128
 
 type Answer = { readonly status: number; readonly body: string; readonly type?: string }
 const METRICS = 'text/plain; version=0.0.4; charset=utf-8'
@@ -48,6 +49,26 @@ const advice = (error: Error, where: string): string => {
     return `${where} is no address of this machine: use 127.0.0.1, or one that the machine has`
   }
   return `cannot listen on ${where}: ${error.message}`
+}
+
+/** Whoever fills this listener with connections that say nothing keeps no probe out: the oldest that ask nothing go first. */
+const createCrowd = () => {
+  const waiting = new Set<Socket>()
+  const wait = (socket: Socket): void => {
+    waiting.add(socket)
+    const [oldest] = waiting
+    if (waiting.size > MOST_WAITING) oldest?.destroy()
+  }
+  return {
+    enter: (socket: Socket): void => {
+      socket.once('close', () => waiting.delete(socket))
+      wait(socket)
+    },
+    asks: (socket: Socket, res: ServerResponse): void => {
+      waiting.delete(socket)
+      res.once('close', () => socket.destroyed || wait(socket))
+    },
+  }
 }
 
 /** Rejects when it takes longer than `ms`. */
@@ -130,6 +151,7 @@ export const startAdmin = async (
     res.end(req.method === 'HEAD' ? undefined : body)
   }
 
+  const crowd = createCrowd()
   const server = mannerly(
     createServer({
       maxHeaderSize: HEADER_BYTES,
@@ -140,6 +162,7 @@ export const startAdmin = async (
     }),
     {
       call: (req, res) => {
+        crowd.asks(req.socket, res)
         handle(req, res).catch((error: unknown) => {
           log.error({ err: error }, 'the admin listener could not answer')
           if (res.headersSent) res.destroy()
@@ -148,7 +171,7 @@ export const startAdmin = async (
       },
     },
   )
-  server.maxConnections = MOST_CONNECTIONS
+  server.on('connection', crowd.enter)
   const where = 'path' in listen ? `unix:${listen.path}` : `${listen.host}:${listen.port}`
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) =>

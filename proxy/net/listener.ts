@@ -48,6 +48,9 @@ type Where = { readonly host: string; readonly port: number } | { readonly path:
 /** Until the headers are whole, ms. */
 const HEADERS_MS = 30_000
 
+/** Until TLS stands, ms. */
+const HANDSHAKE_MS = 10_000
+
 const TLS = { minVersion: 'TLSv1.2' } as const
 
 const contextOf = ({ cert, key, clientCa }: Shown) => ({
@@ -289,7 +292,7 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)
-      : createTlsServer({ ...limits, ...secured(options.tls) }),
+      : createTlsServer({ ...limits, ...secured(options.tls), handshakeTimeout: HANDSHAKE_MS }),
     {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       websockets: true,

@@ -35,6 +35,8 @@ export type Manners = {
     ((req: IncomingMessage, socket: Duplex, head: Buffer) => boolean | string) | undefined
   /** Requests may ask to become a WebSocket; without it they are requests as any other. */
   readonly websockets?: boolean
+  /** Instead of UNREAD_MS. */
+  readonly unreadMs?: number
   /** The answer to a CONNECT to `host:port`, as it is written; without one the connection is cut. */
   readonly tunnel?: (target: string) => string
 }
@@ -145,10 +147,41 @@ export const unheard = (req: IncomingMessage, res: ServerResponse): void => {
   req.resume()
 }
 
+/** How long what was said to a caller may stand still before nobody waits any more that it is taken, ms. */
+export const UNREAD_MS = 120_000
+
+/** Bytes that wait for the other side: Node counts what the system has taken of the piece that is under way. */
+const queued = (socket: Socket): number => {
+  if (socket.writableLength === 0) return 0
+  const { _handle: handle } = socket as { readonly _handle?: { readonly writeQueueSize?: number } }
+  return socket.writableLength + (handle?.writeQueueSize ?? 0)
+}
+
+/** Cuts connections whose other side takes nothing: one timer for all, and nothing to do for those that read. */
+const createUnread = (all: ReadonlySet<Socket>, ms: number): NodeJS.Timeout => {
+  let before = new Map<Socket, { readonly bytes: number; readonly since: number }>()
+  const look = (): void => {
+    const now = performance.now()
+    const stuck: typeof before = new Map()
+    for (const socket of all) {
+      const bytes = queued(socket)
+      if (bytes === 0) continue
+      const was = before.get(socket)
+      const since = was?.bytes === bytes ? was.since : now
+      if (now - since >= ms) socket.destroy()
+      else stuck.set(socket, { bytes, since })
+    }
+    before = stuck
+  }
+  return setInterval(look, ms / 12).unref()
+}
+
 /** For every HTTP server of this process, before it listens. */
 export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   const all = new Set<Socket>()
   sockets.set(server, all)
+  const unread = createUnread(all, manners.unreadMs ?? UNREAD_MS)
+  server.once('close', () => clearInterval(unread))
   const { call, tunnel } = manners
   const opening = (socket: Socket): void => {
     // Before Node's own listeners: what it hands over later has none, and an error that nobody hears ends the process.

@@ -1,6 +1,5 @@
 // Copies of the embedded store's file: made while somebody writes it, whole, for this user alone.
 import { closeSync, existsSync, fsyncSync, openSync, rmSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { messageOf } from '../problem.ts'
 import { APPLICATION_ID, explain, SCHEMA } from './migrations.ts'
@@ -12,16 +11,6 @@ const BESIDE = ['-wal', '-shm', '-journal', '-lock']
 /** Removes a database that nobody has open, and what SQLite keeps beside it. */
 export const removeDatabase = (path: string): void => {
   for (const end of ['', ...BESIDE]) rmSync(`${path}${end}`, { force: true })
-}
-
-/** That names in a folder are on the disk. */
-export const syncFolder = (path: string): void => {
-  const fd = openSync(dirname(path), 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
 }
 
 const number = (db: DatabaseSync, pragma: string): number =>

@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import type { Log, SealedRow, Store } from '../model.ts'
-import { onReadOnlyMount, readText, statOf, syncFolder, Unreadable } from '../files.ts'
+import { openToAll, readText, statOf, syncFolder, Unreadable } from '../files.ts'
 import { messageOf } from '../problem.ts'
 import { createSealer, kidOf, newKey, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
@@ -32,10 +32,10 @@ import type { Kms } from './kms.ts'
 /** Text of the ring's file. Throws where others could read it: a Secret's volume is mounted in deputy's container alone. */
 const ringFile = async (path: string): Promise<string> => {
   const text = await readText(path)
-  const mode = Number((await statOf(path)).mode) & 0o777
-  if ((mode & 0o002) !== 0 || ((mode & 0o005) !== 0 && !(await onReadOnlyMount(path))))
+  const mode = await openToAll(path)
+  if (mode !== null)
     throw new Error(
-      `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
+      `vault.keys: ${path} can be read by everybody (mode ${mode}): chmod 600 it, and make new keys if others use this machine`,
     )
   return text
 }

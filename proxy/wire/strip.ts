@@ -269,6 +269,12 @@ export type Field = {
   readonly value: () => string
 }
 
+/** Bytes that a client should have escaped are read as if it had: servers read all of them as UTF-8. */
+const escaped = (latin1: string): string =>
+  latin1
+    .replaceAll('+', ' ')
+    .replaceAll(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16)}`)
+
 /**
  * The fields of an `application/x-www-form-urlencoded` body; a value is decoded when it is asked
  * for.
@@ -284,7 +290,7 @@ export const formFields = (bytes: Buffer): readonly Field[] =>
       value: () => {
         const at = pair.indexOf('=')
         try {
-          return at === -1 ? '' : decodeURIComponent(pair.slice(at + 1).replaceAll('+', ' '))
+          return at === -1 ? '' : decodeURIComponent(escaped(pair.slice(at + 1)))
         } catch (cause) {
           throw new Problem('request_invalid', 'a field of the body is not UTF-8', { cause })
         }

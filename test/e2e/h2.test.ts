@@ -13,6 +13,7 @@ import { makeCertificate } from '../support/certificate.ts'
 import { startDeputy } from '../support/deputy.ts'
 import type { Deputy } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
+import { connectionOf, over } from '../fuzz/frames.ts'
 import type { Upstream } from '../support/upstream.ts'
 
 const run = promisify(execFile)
@@ -305,6 +306,25 @@ describe('what has two readings, or asks for too much', () => {
     }, 5)
     await gone
     clearInterval(flood)
+    expect((await ask('/api.acme.test/a')).status).toBe(200)
+  })
+
+  test('a refused request whose body breaks its own length ends nothing but itself', async () => {
+    const { hostname, port } = new URL(deputy.agent)
+    const socket = dial(Number(port), hostname)
+    const chunks: Buffer[] = []
+    socket.on('data', (chunk: Buffer) => void chunks.push(chunk))
+    // All in one piece: the stream has ended by the time that its headers are told of.
+    const fields = [
+      [':method', 'get'],
+      [':scheme', 'http'],
+      [':path', '/a'],
+      [':authority', 'a.test'],
+      ['content-length', '1'],
+    ] as const
+    socket.write(connectionOf({ fields, body: 'abc', trailers: [], pieces: 1 }))
+    await expect.poll(() => over(Buffer.concat(chunks))).toBe(true)
+    socket.destroy()
     expect((await ask('/api.acme.test/a')).status).toBe(200)
   })
 

@@ -4,10 +4,19 @@ import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { compactDecrypt, decodeProtectedHeader, importJWK, type JWK } from 'jose'
-import { startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
-import { dial, parseAnswer } from '../support/raw.ts'
+import {
+  loadFolder,
+  prepareFolder,
+  startDeputy,
+  type Deputy,
+  type Fields,
+  type Setup,
+} from '../support/deputy.ts'
+import { makeCa } from '../../proxy/commands/ca.ts'
+import { FORGED, HIDDEN } from './pick.ts'
 import { startRecorder, type Recorded, type Recorder } from './recorder.ts'
-import { FORGED, generated, HIDDEN, type Case } from './requests.ts'
+import { generated, type Case, type Way } from './requests.ts'
+import { send, type Doors } from './send.ts'
 import { startServers, type Server, type Understood } from './servers.ts'
 
 export type Figures = {
@@ -16,6 +25,8 @@ export type Figures = {
   readonly refused: number
   /** Policy, provider and servers read one and the same. */
   readonly identical: number
+  /** The same by the way in which they came. */
+  readonly ways: Readonly<Partial<Record<Way, number>>>
   /** Of those, how often a server would not take what arrived. */
   readonly unread: Readonly<Record<string, number>>
   /** What differed, with the bytes that did it. */
@@ -29,12 +40,11 @@ export type Bench = {
   readonly close: () => Promise<void>
 }
 
-const TOKEN = 'at-alice-of-the-fuzz-0123456789'
-const AT_ONCE = 16
-/** ms: how long a request that was not answered may hang. Deputy answers each that is whole at once. */
-const PATIENCE = 1_500
-/** ms: what else was read from the same bytes is answered by then. */
-const BEHIND = 30
+const PEOPLE = ['alice', 'bob'] as const
+const tokenOf = (person: string): string => `at-${person}-of-the-fuzz-0123456789`
+const AT_ONCE = 32
+/** The second segment of a path whose bodies policy does not ask about: they are read for what must not leave. */
+const UNASKED = 'notes'
 
 const access: Readonly<Record<string, string>> = { GET: 'read', HEAD: 'read', OPTIONS: 'read' }
 const provider = (origin: string): Fields => ({
@@ -43,14 +53,15 @@ const provider = (origin: string): Fields => ({
   token: `${origin}/token`,
   hosts: { 'api.fuzz.test': origin },
   names: 'insensitive',
-  operations: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].map((method) => ({
-    id: `fuzz.${method.toLowerCase()}`,
-    method,
-    path: '/{rest+}',
-    access: access[method] ?? 'write',
-    scopes: [[]],
-    inspect: ['/title'],
-  })),
+  operations: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].flatMap((method) => {
+    const id = `fuzz.${method.toLowerCase()}`
+    const row = { method, access: access[method] ?? 'write', scopes: [[]] }
+    return [
+      { ...row, id, path: '/{rest+}', inspect: ['/title'] },
+      { ...row, id: `${id}.${UNASKED}`, path: `/{id}/${UNASKED}` },
+      { ...row, id: `${id}.${UNASKED}.more`, path: `/{id}/${UNASKED}/{rest+}` },
+    ]
+  }),
 })
 const grant = {
   kinds: ['rest', 'asset'],
@@ -60,11 +71,11 @@ const grant = {
 }
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 
-const start = (port: number): Promise<Deputy> => {
+const start = async (port: number): Promise<Deputy> => {
   const origin = `http://127.0.0.1:${port}`
-  return startDeputy({
+  const setup: Setup = {
     upstream: origin,
-    held: [{ person: 'alice', connection: 'fuzz', token: TOKEN }],
+    held: PEOPLE.map((person) => ({ person, connection: 'fuzz', token: tokenOf(person) })),
     tables: {
       group_roles: { staff: ['user'] },
       role_grants: { fuzz: { user: ['use'] } },
@@ -76,13 +87,22 @@ const start = (port: number): Promise<Deputy> => {
       connections: {
         fuzz: { provider: 'fuzz', client_id: 'a', client_secret: 'b', scopes: ['notes'] },
       },
+      forward: { listen: '127.0.0.1:0', ca: './ca' },
       audit: {
         sink: ['file:audit.jsonl'],
         inputs: 'sealed',
         inputs_key: JSON.stringify(pair.publicKey.export({ format: 'jwk' })),
       },
     },
-  })
+  }
+  const dir = await prepareFolder(setup)
+  const said: string[] = []
+  const print = (line: string): void => void said.push(line)
+  const loaded = await loadFolder(dir)
+  const now = Date.now()
+  if ((await makeCa({ loaded, days: 1, renew: false, now, print, complain: print })) !== 0)
+    throw new Error(said.join('\n'))
+  return startDeputy(setup, dir)
 }
 
 /** What policy was asked since the last time, opened with the investigator's key. */
@@ -103,68 +123,72 @@ const createAsked = (dir: string) => {
       } else if (event === 'input') {
         const jwk = keys.get(decodeProtectedHeader(jwe).kid ?? '') ?? { kty: 'oct', k: '' }
         const { plaintext } = await compactDecrypt(jwe, await importJWK(jwk, 'dir'))
-        asked.push((JSON.parse(Buffer.from(plaintext).toString()) as { request: Asked }).request)
+        const { request, user } = JSON.parse(Buffer.from(plaintext).toString()) as Input
+        asked.push({ ...request, person: user.id })
       }
     }
     read = lines.length
     return asked
   }
 }
+type Input = { readonly request: Omit<Asked, 'person'>; readonly user: { readonly id: string } }
 type Asked = {
+  readonly person: string
   readonly method: string
   readonly segments: readonly string[]
   readonly query: Readonly<Record<string, readonly string[]>>
   readonly body: { readonly state: string; readonly bytes: number; readonly json?: Fields }
 }
 
-/**
- * Sends the bytes and waits for the answer; then a moment longer, for what may have been read behind the request. What
- * waits for bytes that never come is left after PATIENCE.
- */
-const send = async (origin: string, bytes: Buffer): Promise<void> => {
-  const { socket, ended, received } = await dial(origin)
-  const method = bytes.toString('latin1', 0, bytes.indexOf(' '))
-  let timer = setTimeout(() => socket.destroy(), PATIENCE)
-  socket.on('data', () => {
-    if (parseAnswer(received(), method)?.whole !== true) return
-    clearTimeout(timer)
-    timer = setTimeout(() => socket.destroy(), BEHIND)
-  })
-  socket.write(bytes)
-  await ended
-  clearTimeout(timer)
-}
-
+/** Where the definition says that the provider is: nginx leaves out the port. */
+const HOST = /^127\.0\.0\.1(?::\d+)?$/
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
 const sorted = (query: Understood['query']): readonly unknown[] =>
   Object.entries(query).sort(([a], [b]) => (a < b ? -1 : 1))
 
+/** What no field of a body may be called, as the servers read it. */
+const CREDENTIAL = /^(?:access|bearer|oauth)_token$/i
+const OVERRIDE = /^_method$|^x-http-method-override$/i
+/** What differs in one field as one reader has it. */
+const ofField = (asked: Asked, name: string, value: unknown): readonly string[] => {
+  if (CREDENTIAL.test(name)) return [`a credential in the field ${name}`]
+  if (OVERRIDE.test(name)) return [`another method in the field ${name}`]
+  const title = asked.body.json?.['/title']
+  return name !== 'title' || asked.segments[1] === UNASKED || same(value, title)
+    ? []
+    : [`title ${JSON.stringify(title)}, ${JSON.stringify(value)}`]
+}
 /** In what policy's reading and a server's differ; empty: in nothing. */
 export const differences = (
   asked: Asked,
   recorded: Recorded,
   said: Understood,
-): readonly string[] => {
-  const title = asked.body.json?.['/title']
-  return [
-    ...(said.method === asked.method ? [] : [`method ${asked.method}, ${said.method}`]),
-    // Policy sees the parts between encoded slashes as segments, as servers do that decode before they split.
-    ...(said.segments.join('/') === asked.segments.join('/')
-      ? []
-      : [`path ${JSON.stringify(asked.segments)}, ${JSON.stringify(said.segments)}`]),
-    ...(same(sorted(said.query), sorted(asked.query))
-      ? []
-      : [`query ${JSON.stringify(asked.query)}, ${JSON.stringify(said.query)}`]),
-    ...(same(said.authorization, [`Bearer ${TOKEN}`])
-      ? []
-      : [`authorization ${JSON.stringify(said.authorization)}`]),
-    ...(said.body.equals(recorded.body) ? [] : ['the body']),
-    ...(said.title === undefined || said.title === null || same(said.title, title)
-      ? []
-      : [`title ${JSON.stringify(title)}, ${JSON.stringify(said.title)}`]),
-  ]
-}
+): readonly string[] => [
+  ...(said.method === asked.method ? [] : [`method ${asked.method}, ${said.method}`]),
+  // Policy sees the parts between encoded slashes as segments, as servers do that decode before they split.
+  ...(said.segments.join('/') === asked.segments.join('/')
+    ? []
+    : [`path ${JSON.stringify(asked.segments)}, ${JSON.stringify(said.segments)}`]),
+  ...(same(sorted(said.query), sorted(asked.query))
+    ? []
+    : [`query ${JSON.stringify(asked.query)}, ${JSON.stringify(said.query)}`]),
+  ...(HOST.test(said.host) ? [] : [`host ${said.host}`]),
+  ...(same(said.authorization, [`Bearer ${tokenOf(asked.person)}`])
+    ? []
+    : [`authorization ${JSON.stringify(said.authorization)} for ${asked.person}`]),
+  ...(said.body.equals(recorded.body) ? [] : ['the body']),
+  ...said.fields.flatMap(([name, value]) => ofField(asked, name, value)),
+]
 
+/** Lines of a head that must not arrive, whatever the servers make of them. */
+const UNWANTED: readonly (readonly [RegExp, string])[] = [
+  [/^deputy[-_]/im, 'a header of deputy arrived'],
+  [/^x[-_](?:http[-_])?(?:method|verb)\b/im, 'a header arrived that overrides the method'],
+  [/^x[-_](?:original|rewrite|forwarded)[-_]/im, 'a header arrived that speaks of another target'],
+  [/^(?:te|trailer|upgrade|connection: (?!close$|keep-alive$)|expect|http2-settings)\b/im, 'a header of one hop'],
+]
+
+const idOf = ({ head }: Recorded): string => /^[A-Z]+ \/(c\d+)\//.exec(head)?.[1] ?? ''
 const judge = async (
   recorded: Recorded,
   asked: ReadonlyMap<string, readonly Asked[]>,
@@ -172,16 +196,18 @@ const judge = async (
   unread: Record<string, number>,
 ): Promise<readonly string[]> => {
   const text = recorded.bytes.toString('latin1')
-  const id = /^[A-Z]+ \/(c\d+)\//.exec(recorded.head)?.[1] ?? ''
-  const about = asked.get(id) ?? []
+  const about = asked.get(idOf(recorded)) ?? []
   const [one] = about
-  if (one === undefined || about.length > 1)
+  // On a busy machine a decision grows old before the call leaves, and policy is asked the same once more.
+  if (one === undefined || about.some((other) => !same(other, one)))
     return [`${about.length} decisions about what arrived: ${JSON.stringify(text)}`]
   const wrong: string[] = []
-  if (text.includes(FORGED)) wrong.push('a credential that the agent supplied arrived')
+  // In a body it is one only where a reader finds a field of such a name.
+  if ((recorded.head + recorded.trailers).includes(FORGED))
+    wrong.push('a credential that the agent supplied arrived')
   if (text.includes(`/${HIDDEN}/`) && !recorded.body.includes(HIDDEN))
     wrong.push('a hidden request')
-  if (/^deputy[-_]/im.test(recorded.head)) wrong.push('a header of deputy arrived')
+  for (const [pattern, what] of UNWANTED) if (pattern.test(recorded.head)) wrong.push(what)
   for (const server of servers) {
     const said = await server.understand(recorded.bytes)
     if (typeof said === 'number') unread[server.name] = (unread[server.name] ?? 0) + 1
@@ -192,12 +218,12 @@ const judge = async (
 
 const round = async (
   cases: readonly Case[],
-  { deputy, recorder, servers, asked }: Parts,
+  { doors, recorder, servers, asked }: Parts,
 ): Promise<Figures> => {
   const waiting = [...cases]
   const worker = async (): Promise<void> => {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop())
-      await send(deputy.agent, next.bytes)
+      await send(doors, next)
   }
   await Promise.all(Array.from({ length: AT_ONCE }, worker))
   const byId = new Map<string, Asked[]>()
@@ -208,22 +234,27 @@ const round = async (
   const unread: Record<string, number> = {}
   const differing: string[] = []
   const arrived = recorder.take()
+  const wayOf = new Map(cases.map(({ id, way }) => [id, way]))
+  const ways: Partial<Record<Way, number>> = {}
   let identical = 0
   for (const recorded of arrived) {
     const wrong = await judge(recorded, byId, servers, unread)
+    const way = wayOf.get(idOf(recorded))
     if (wrong.length === 0) identical++
+    if (wrong.length === 0 && way !== undefined) ways[way] = (ways[way] ?? 0) + 1
     differing.push(...wrong)
   }
   return {
     requests: cases.length,
     refused: cases.length - arrived.length,
     identical,
+    ways,
     unread,
     differing,
   }
 }
 type Parts = {
-  readonly deputy: Deputy
+  readonly doors: Doors
   readonly recorder: Recorder
   readonly servers: readonly Server[]
   readonly asked: () => Promise<readonly Asked[]>
@@ -234,7 +265,8 @@ export const startBench = async (): Promise<Bench> => {
   const recorder = await startRecorder()
   const deputy = await start(recorder.port)
   const { servers, lacking } = await startServers()
-  const parts = { deputy, recorder, servers, asked: createAsked(deputy.dir) }
+  const doors = { agent: deputy.agent, forward: deputy.addresses['forward'] ?? '' }
+  const parts = { doors, recorder, servers, asked: createAsked(deputy.dir) }
   const { host } = new URL(deputy.agent)
   let sent = 0
   return {
@@ -252,15 +284,19 @@ export const startBench = async (): Promise<Bench> => {
   }
 }
 
+const added = <K extends string>(
+  a: Readonly<Partial<Record<K, number>>>,
+  b: Readonly<Partial<Record<K, number>>>,
+): Partial<Record<K, number>> => {
+  const all = { ...a }
+  for (const [name, count] of Object.entries(b) as [K, number][]) all[name] = (all[name] ?? 0) + count
+  return all
+}
 export const sum = (a: Figures, b: Figures): Figures => ({
   requests: a.requests + b.requests,
   refused: a.refused + b.refused,
   identical: a.identical + b.identical,
-  unread: Object.fromEntries(
-    [...new Set([...Object.keys(a.unread), ...Object.keys(b.unread)])].map((name) => [
-      name,
-      (a.unread[name] ?? 0) + (b.unread[name] ?? 0),
-    ]),
-  ),
+  ways: added(a.ways, b.ways),
+  unread: added(a.unread, b.unread) as Readonly<Record<string, number>>,
   differing: [...a.differing, ...b.differing],
 })

@@ -11,15 +11,15 @@ const { values: flags } = parseArgs({
     seed: { type: 'string', default: String(Date.now() % 1_000_000_000) },
   },
 })
-const line = ({ requests, refused, identical, differing, unread }: Figures): string =>
-  `${requests} requests, ${refused} refused, ${identical} identical, ${differing.length} differing${Object.entries(
-    unread,
-  )
-    .map(([name, count]) => `, ${count} not taken by ${name}`)
-    .join('')}`
+const counted = (counts: Readonly<Record<string, number>>, of: string): string =>
+  Object.entries(counts)
+    .map(([name, count]) => `, ${count} ${of} ${name}`)
+    .join('')
+const line = ({ requests, refused, identical, ways, differing, unread }: Figures): string =>
+  `${requests} requests, ${refused} refused, ${identical} identical, ${differing.length} differing${counted(ways, 'identical by')}${counted(unread, 'not taken by')}`
 
 const bench = await startBench()
-let all: Figures = { requests: 0, refused: 0, identical: 0, unread: {}, differing: [] }
+let all: Figures = { requests: 0, refused: 0, identical: 0, ways: {}, unread: {}, differing: [] }
 try {
   const end = Date.now() + Number(flags.minutes) * 60_000
   process.stdout.write(`compared with ${bench.servers.join(', ')}\n`)

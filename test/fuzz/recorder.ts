@@ -2,7 +2,14 @@
 // the connection at anything else.
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 
-export type Recorded = { readonly head: string; readonly body: Buffer; readonly bytes: Buffer }
+export type Recorded = {
+  readonly head: string
+  readonly body: Buffer
+  /** What follows the last chunk; empty: nothing, or no chunks. */
+  readonly trailers: string
+  readonly bytes: Buffer
+}
+type Framed = { readonly body: Buffer; readonly trailers: string; readonly end: number }
 export type Recorder = {
   readonly port: number
   /** What came since the last time, oldest first. */
@@ -15,14 +22,14 @@ const bodyOf = (
   head: string,
   bytes: Buffer,
   from: number,
-): { body: Buffer; end: number } | null => {
+): Framed | null => {
   const lengths = [...head.matchAll(/^content-length:[ \t]*(\d+)[ \t]*$/gim)]
   const codings = [...head.matchAll(/^transfer-encoding:[ \t]*(.*?)[ \t]*$/gim)]
   if (lengths.length + codings.length > 1 || codings.some(([, name]) => name !== 'chunked'))
     throw new Error('ambiguous framing')
   if (codings.length === 0) {
     const end = from + Number(lengths[0]?.[1] ?? 0)
-    return bytes.length < end ? null : { body: bytes.subarray(from, end), end }
+    return bytes.length < end ? null : { body: bytes.subarray(from, end), trailers: '', end }
   }
   const parts: Buffer[] = []
   for (let at = from; ;) {
@@ -34,7 +41,9 @@ const bodyOf = (
     const next = line + 2 + size + 2
     if (size === 0) {
       const end = bytes.indexOf('\r\n\r\n', line)
-      return end < 0 ? null : { body: Buffer.concat(parts), end: end + 4 }
+      if (end < 0) return null
+      const trailers = bytes.toString('latin1', line + 2, end + 2).trim()
+      return { body: Buffer.concat(parts), trailers, end: end + 4 }
     }
     if (bytes.length < next) return null
     parts.push(bytes.subarray(line + 2, line + 2 + size))
@@ -55,8 +64,9 @@ export const startRecorder = async (): Promise<Recorder> => {
         const head = rest.toString('latin1', 0, end)
         const body = bodyOf(head, rest, end + 4)
         if (body === null) return
-        recorded.push({ head, body: body.body, bytes: rest.subarray(0, body.end) })
-        rest = rest.subarray(body.end)
+        const { end: after, ...framed } = body
+        recorded.push({ head, ...framed, bytes: rest.subarray(0, after) })
+        rest = rest.subarray(after)
         const none = head.startsWith('HEAD ')
         socket.write(
           `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n${none ? '' : '{}'}`,
@@ -70,7 +80,7 @@ export const startRecorder = async (): Promise<Recorder> => {
       try {
         read()
       } catch {
-        recorded.push({ head: '', body: Buffer.alloc(0), bytes: rest })
+        recorded.push({ head: '', body: Buffer.alloc(0), trailers: '', bytes: rest })
         socket.destroy()
       }
     })

@@ -8,6 +8,7 @@ import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { connect } from 'node:net'
 import { sendRaw } from '../support/raw.ts'
+import { fieldsIn } from './readers.ts'
 import { freePort } from '../support/ports.ts'
 
 export type Understood = {
@@ -17,8 +18,8 @@ export type Understood = {
   readonly host: string
   readonly authorization: readonly string[]
   readonly body: Buffer
-  /** The member or field `title` as this server's own reader has it; undefined: it reads no bodies, or found none. */
-  readonly title?: unknown
+  /** Names and values of a body's members and fields, as each of this server's readers has them. */
+  readonly fields: readonly (readonly [string, unknown])[]
 }
 export type Server = {
   readonly name: string
@@ -54,25 +55,12 @@ const fieldsOf = (url: URL): Record<string, string[]> => {
   for (const [name, value] of url.searchParams) (query[name] ??= []).push(value)
   return query
 }
-const titleOf = (type: string, body: Buffer): unknown => {
-  if (/^application\/x-www-form-urlencoded\b/i.test(type))
-    return new URLSearchParams(body.toString()).get('title') ?? undefined
-  try {
-    const value: unknown = JSON.parse(body.toString())
-    return typeof value === 'object' && value !== null && Object.hasOwn(value, 'title')
-      ? (value as { readonly title: unknown }).title
-      : undefined
-  } catch {
-    return undefined
-  }
-}
-
 /** Node's own server, as a handler of `node:http` is usually written. Behind nginx it says what nginx handed on. */
 const startNode = async (): Promise<Server & { readonly port: number }> => {
   const server = createServer((req, res) => {
     const parts: Buffer[] = []
     req.on('data', (part: Buffer) => parts.push(part))
-    req.on('end', () => {
+    req.on('end', async () => {
       const body = Buffer.concat(parts)
       const seen = (name: string): string | undefined => req.headersDistinct[name]?.[0]
       const url = new URL(req.url ?? '/', 'http://api.fuzz.test')
@@ -83,12 +71,13 @@ const startNode = async (): Promise<Server & { readonly port: number }> => {
           segments:
             path === null
               ? url.pathname.slice(1).split('/').map(decodeURIComponent)
-              : Buffer.from(path, 'latin1').toString('utf8').slice(1).split('/'),
+              : // Between bars, since the blanks around a header are cut off.
+                Buffer.from(path, 'latin1').toString('utf8').slice(2, -1).split('/'),
           query: fieldsOf(url),
           host: seen('host') ?? '',
           authorization: req.headersDistinct['authorization'] ?? [],
           body: body.toString('base64'),
-          title: titleOf(seen('content-type') ?? '', body),
+          fields: await fieldsIn(req.headersDistinct, body),
         }
         res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(told))
       } catch {
@@ -156,7 +145,7 @@ http {
       proxy_pass http://127.0.0.1:${behind}/?$args;
       proxy_http_version 1.1;
       proxy_set_header Host $host;
-      proxy_set_header X-Nginx-Uri $uri;
+      proxy_set_header X-Nginx-Uri "|$uri|";
     }
   }
 }

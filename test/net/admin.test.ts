@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -44,6 +45,20 @@ describe('the admin listener', () => {
     for (const path of ['/livez', '/healthz', '/livez?verbose']) {
       expect(await get(address, path)).toMatchObject({ status: 200, body: 'ok' })
     }
+  })
+
+  test('answers probes while hundreds of connections say nothing, and keeps only so many of those', async () => {
+    const { address } = await start(() => [good])
+    const [host = '', port = ''] = address.split(':')
+    const sockets = Array.from({ length: 300 }, () => connect(Number(port), host))
+    const gone = new Set<Socket>()
+    for (const socket of sockets)
+      socket.on('error', () => undefined).on('close', () => gone.add(socket))
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+    expect(await get(address, '/livez')).toMatchObject({ status: 200, body: 'ok' })
+    await expect.poll(() => gone.size).toBeGreaterThanOrEqual(172)
+    expect(await get(address, '/readyz')).toMatchObject({ status: 200 })
+    for (const socket of sockets) socket.destroy()
   })
 
   test('is ready when every check is, and says so on one line each when asked', async () => {

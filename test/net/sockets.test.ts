@@ -1,13 +1,14 @@
 // What every HTTP server of the house does with its connections, on real sockets.
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import {
   closing,
   createBodies,
   mannerly,
   STILL_MS,
+  UNREAD_MS,
   written,
   type Connection,
   type Manners,
@@ -228,6 +229,45 @@ test('headers that do not come: whoever said something is told, whoever said not
   expect(silent.received().toString()).toBe('')
   expect(slow.received().toString()).toContain('HTTP/1.1 400')
   expect(refused).toEqual(['ERR_HTTP_REQUEST_TIMEOUT'])
+})
+
+describe('an answer that nobody reads', () => {
+  const reading = async (read: (socket: Socket) => void) => {
+    const gone: string[] = []
+    const { origin } = await started({
+      unreadMs: 600,
+      call: (_req, res) => {
+        res.once('close', () => gone.push(res.writableFinished ? 'whole' : 'cut'))
+        // More than the system takes off our hands.
+        res.end(Buffer.alloc(16_000_000, 97))
+      },
+    })
+    const { socket } = await dial(origin)
+    socket.pause()
+    socket.write(GET('/'))
+    read(socket)
+    return { gone, socket }
+  }
+  test('is not waited for without end', async () => {
+    const { gone, socket } = await reading(() => undefined)
+    await expect.poll(() => gone).toEqual(['cut'])
+    socket.destroy()
+  })
+  test('but that is read, however slowly, arrives whole', async () => {
+    let bytes = 0
+    const { gone, socket } = await reading((slow) => {
+      const sip = setInterval(() => {
+        slow.resume()
+        setImmediate(() => slow.pause())
+      }, 20)
+      slow.on('data', (chunk: Buffer) => (bytes += chunk.length))
+      slow.on('close', () => clearInterval(sip))
+    })
+    await expect.poll(() => gone).toEqual(['whole'])
+    await expect.poll(() => bytes).toBeGreaterThan(16_000_000)
+    socket.destroy()
+  })
+  test('is a minute’s matter, or two', () => expect(UNREAD_MS).toBe(120_000))
 })
 
 test('100 Continue is said when the body is wanted, and not after a final answer', async () => {

@@ -1,6 +1,6 @@
 // The judge of a soak: it is silent when all is flat and whole, and says what is not.
 import { expect, test } from 'vitest'
-import { growth, missing, type Sample } from './judge.ts'
+import { few, growth, missing, type Sample } from './judge.ts'
 
 const flat: Sample = { heap: 60, resident: 140, descriptors: 80 }
 const times = (n: number, make: (i: number) => Sample): readonly Sample[] =>
@@ -46,6 +46,12 @@ test('descriptors that stay open are told', () => {
       { ...flat, descriptors: 900 },
     ),
   ).toEqual(['descriptors: 80 before, 900 after'])
+})
+
+test('idle connections that did not stand are told', () => {
+  expect(few([9_900, 9_200], 10_000)).toEqual([])
+  expect(few([], 0)).toEqual([])
+  expect(few([9_900, 80], 10_000)).toEqual(['only 80 of 10000 idle connections stood'])
 })
 
 const allow = (exchange: string) => ({ event: 'decision', exchange, decision: { effect: 'allow' } })

@@ -42,6 +42,12 @@ export const growth = (
   ]
 }
 
+/** Idle connections prove something only as long as they stand. @param stood how many did, by sample */
+export const few = (stood: readonly number[], wanted: number): readonly string[] => {
+  const least = Math.min(...stood)
+  return least >= wanted * 0.9 ? [] : [`only ${least} of ${wanted} idle connections stood`]
+}
+
 /** @param arrived requests that the provider saw */
 export const missing = (lines: readonly EvidenceLine[], arrived: number): readonly string[] => {
   const allowed = new Set<unknown>()

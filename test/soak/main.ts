@@ -2,14 +2,14 @@
 // heap, resident memory and descriptors are printed, and every call must have its evidence. Ends with 1 where they grew,
 // somebody got another's answer, or a line is missing. Loopback only, bounded in count and time.
 import { execFileSync } from 'node:child_process'
-import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { root } from '../bench/processes.ts'
 import { startChild, type EvidenceLine } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
-import { growth, missing, type Sample } from './judge.ts'
+import { startIdle, type Idle } from './idle.ts'
+import { few, growth, missing, type Sample } from './judge.ts'
 import { kindAt, misbehave } from './traffic.ts'
 
 const { values } = parseArgs({
@@ -38,7 +38,7 @@ const deputy = await startChild({
     audit: { sink: ['file:audit.jsonl'], rotate: 'off' },
   },
 })
-const idle: Socket[] = []
+let idle: Idle | null = null
 const counts = new Map<string, number>()
 const odd = new Map<string, number>()
 const count = (map: Map<string, number>, what: string): void =>
@@ -67,13 +67,8 @@ const found = (what: string): void => {
 try {
   const before = await sample()
   tell(`before: ${shown(before)}`)
-  const { hostname, port } = new URL(deputy.agent)
-  for (let i = 0; i < Number(values.idle); i++) {
-    const socket = connect(Number(port), hostname)
-    socket.on('error', () => socket.destroy())
-    idle.push(socket)
-    if (i % 200 === 199) await pause(20)
-  }
+  const lying = await startIdle(deputy.agent, Number(values.idle), 'alice')
+  idle = lying
   const end = performance.now() + Number(values.minutes) * 60_000
   let sent = 0
   const caller = async (n: number): Promise<void> => {
@@ -90,19 +85,22 @@ try {
     }
   }
   const samples: Sample[] = []
+  const stood: number[] = []
   const watch = async (): Promise<void> => {
     while (performance.now() < end) {
       await pause(SAMPLE_MS)
       const one = await sample()
       samples.push(one)
-      tell(`${sent} calls: ${shown(one)}`)
+      stood.push(lying.standing())
+      tell(`${sent} calls: ${shown(one)}, ${lying.standing()} idle`)
     }
   }
   await Promise.all([
     watch(),
     ...Array.from({ length: Number(values.callers) }, (_, n) => caller(n)),
   ])
-  for (const socket of idle) socket.destroy()
+  tell(`${lying.ended()} idle connections were ended by deputy and opened anew`)
+  lying.close()
   // What waits for a provider that never answers ends with the idle timeout.
   await pause(4_000)
   const after = await sample()
@@ -110,6 +108,7 @@ try {
   for (const [name, n] of counts) tell(`${n} × ${name}`)
   for (const [what, n] of odd) found(`${n} × ${what}`)
   for (const what of growth(samples, before, after)) found(what)
+  for (const what of few(stood, Number(values.idle))) found(what)
   if (!deputy.alive()) found('deputy ended')
   await deputy.stop()
   const lines: readonly EvidenceLine[] = deputy.evidence()
@@ -124,7 +123,7 @@ try {
     `${sent} calls, ${lines.length} lines of evidence, ${code === 0 ? 'nothing' : 'something'} found`,
   )
 } finally {
-  for (const socket of idle) socket.destroy()
+  idle?.close()
   await deputy.close()
   await upstream.close()
 }

@@ -52,6 +52,8 @@ describe('policy sees the same members whatever the type says', () => {
   })
   test('of a form and of parts', () => {
     expect(seen('labels=a+%C3%A9&x=1', FORM, labels)).toEqual({ '/labels': 'a é' })
+    // Bytes that the client did not escape are UTF-8 to servers all the same.
+    expect(seen('labels=a+é%C3%A9&x=1', FORM, labels)).toEqual({ '/labels': 'a éé' })
     expect(seen(`${part('labels', 'a é')}--XX--`, PARTS, labels)).toEqual({ '/labels': 'a é' })
   })
   test.each([
@@ -68,6 +70,7 @@ describe('policy sees the same members whatever the type says', () => {
     ['a separator that some readers skip', JSON_TYPE, '{"la_bels":["b"]}'],
     ['two parts', PARTS, `${part('labels', 'a')}${part('labels', 'b')}--XX--`],
     ['a part as a file', PARTS, `${part('labels', 'a', '; filename="x"')}--XX--`],
+    ['a field that is no UTF-8', FORM, Buffer.from('labels=\xe9', 'latin1')],
     ['a part that is no UTF-8', PARTS, Buffer.from(`${part('labels', '\xff')}--XX--`, 'latin1')],
     [
       'a part that is coded',

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -33,19 +34,41 @@ func main() {
 		said := map[string]any{
 			"method": r.Method, "segments": strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/"), "query": query,
 			"host": r.Host, "authorization": r.Header.Values("Authorization"), "body": base64.StdEncoding.EncodeToString(body),
-		}
-		// A field that is read without regard to case, as Go reads JSON; a form as FormValue has it.
-		var note struct{ Title any }
-		if json.Unmarshal(body, &note) == nil {
-			said["title"] = note.Title
-		} else if form, err := url.ParseQuery(string(body)); err == nil && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-			if values := form["title"]; len(values) > 0 {
-				said["title"] = values[0]
-			}
+			"fields": fieldsOf(r, body),
 		}
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(said); err != nil {
 			log.Print(err)
 		}
 	})))
+}
+
+// The fields of a body as the readers of Go's own library have them: names of members without regard to case, the first
+// document of several, a form and multipart as a handler asks for them.
+func fieldsOf(r *http.Request, body []byte) [][2]any {
+	fields := [][2]any{}
+	var note struct{ Title *any }
+	if json.NewDecoder(bytes.NewReader(body)).Decode(&note) == nil && note.Title != nil {
+		fields = append(fields, [2]any{"title", *note.Title})
+	}
+	var members map[string]any
+	if json.NewDecoder(bytes.NewReader(body)).Decode(&members) == nil {
+		for name, value := range members {
+			fields = append(fields, [2]any{name, value})
+		}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if r.ParseMultipartForm(1<<20) == nil || r.PostForm != nil {
+		for name, values := range r.PostForm {
+			for _, value := range values {
+				fields = append(fields, [2]any{name, value})
+			}
+		}
+		if r.MultipartForm != nil {
+			for name, files := range r.MultipartForm.File {
+				fields = append(fields, [2]any{name, files[0].Filename})
+			}
+		}
+	}
+	return fields
 }

@@ -12,7 +12,7 @@ import { followSignals } from './compose/signals.ts'
 import { createScope, type Scope } from './compose/scope.ts'
 import { prepare, systemClock } from './compose/snapshot.ts'
 import { startWeb, type Web } from './compose/web.ts'
-import { controlSocket } from './config/address.ts'
+import { controlSocket, isLoopback } from './config/address.ts'
 import type { Loaded, Result } from './config/load.ts'
 import type { Log, PolicyEngine } from './model.ts'
 import type { Shown } from './net/certificate.ts'
@@ -100,7 +100,7 @@ const openFirst = async (scope: Scope) => {
 const openRevisions = async (
   scope: Scope,
   first: Awaited<ReturnType<typeof openFirst>>,
-  at: Pick<Place, 'publicUrl' | 'apart'>,
+  at: Pick<Place, 'publicUrl' | 'apart' | 'operatorsUrl'>,
 ) => {
   const { parts, keeping, lasting } = first
   const place: Place = { scope, lasting, ...at, later: () => current }
@@ -144,7 +144,12 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     const usual = `http://localhost:${connect?.port ?? 0}`
     const publicUrl = (config.connect.url ?? usual).replace(/\/$/, '')
     const apart = await openWeb(scope, 'listeners.operators', listeners.operators)
-    const revisions = await openRevisions(scope, first, { publicUrl, apart: apart !== null })
+    const operatorsUrl = operatorsUrlOf(config, apart)
+    const revisions = await openRevisions(scope, first, {
+      publicUrl,
+      apart: apart !== null,
+      operatorsUrl,
+    })
     const { now } = revisions
     opened(followScim(lasting.store, now))
     followSignals(scope, lasting, (of) => now().invalidated(of))
@@ -153,7 +158,8 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
       typeBase: publicUrl,
       host,
     })
-    apart?.serve((req, res) => now().operators(req, res), listeners.names, {
+    const ownNames = [...listeners.names, hostOf(operatorsUrl ?? '')]
+    apart?.serve((req, res) => now().operators(req, res), ownNames, {
       typeBase: publicUrl,
       host: () => null,
     })
@@ -214,6 +220,16 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     await end()
     throw error
   }
+}
+
+/** Where browsers reach the operators' own listener, without a trailing slash; null: there is none, or nobody says where. */
+const operatorsUrlOf = (
+  { listeners: { operators }, operators_sign_in: signIn }: Loaded['config'],
+  apart: Web | null,
+): string | null => {
+  if (apart === null || operators === undefined) return null
+  if (signIn?.url !== undefined) return signIn.url.replace(/\/$/, '')
+  return isLoopback(operators.host) ? `http://localhost:${apart.port}` : null
 }
 
 const operatorsAddress = (host = '', web: Web | null): { readonly operators?: string } =>

@@ -91,6 +91,15 @@ export type Evidence = {
   readonly close: () => void
 }
 
+/**
+ * Does anybody but the caller say that there is such a person: a signature, a directory, or an account that they connected?
+ * Ids that an agent makes up would fill the store with keys.
+ */
+const isSomebody = ({ principal, facts, holding }: Decided): boolean =>
+  principal.verified ||
+  holding.kind === 'held' ||
+  (facts.entitlements.active && facts.entitlements.source !== 'none')
+
 const TOO_LARGE = 'policy_input_too_large'
 const REFUSED_PER_SECOND = 50
 const LONG = 128
@@ -292,7 +301,7 @@ export const createEvidence = (deps: {
 
   return {
     decided(what) {
-      const name = teller.of(what.principal.person)
+      const name = teller.decided(what.principal.person, isSomebody(what))
       return name instanceof Promise
         ? name.then((known) => judged(what, known))
         : judged(what, name)

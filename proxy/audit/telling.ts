@@ -55,8 +55,13 @@ export const createTeller = ({
   }
 
   return {
-    of,
     known,
+    /** Of whom a decision is. @param somebody a key is made where they have none. Rejects as `Names.of` */
+    decided: (person: Person, somebody: boolean): Name | Promise<Name> => {
+      if (names === null || somebody) return of(person)
+      const found = names.known(person)
+      return found instanceof Promise ? found.then((name) => name ?? NOBODY) : found
+    },
     /** The members of an event without a person, an account or an address in clear. Rejects as `Names.of`. */
     event: async (event: string, fields: Fields): Promise<Fields> => {
       const named = OF_OTHERS.test(event) ? known : of

@@ -1,4 +1,4 @@
-// The console: for operators who sign in, on the connect listener.
+// The console: for operators who sign in, on their own listener, or without one on the connect listener.
 import type { RequestListener } from 'node:http'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createLists } from '../vault/lists.ts'
@@ -12,18 +12,26 @@ import { whenAsked } from './web.ts'
 /** As a probe waits. */
 const CHECK_MS = 2_000
 
-/** null: nobody signs in as an operator, or `operators_sign_in.console` is off. */
+/**
+ * null: nobody signs in as an operator, or `operators_sign_in.console` is off, or nobody says where it is.
+ * @param of.at where browsers reach the listener that serves it, without a trailing slash
+ */
 export const createConsolePages = (
   scope: Configured,
   core: Core,
-  { session, asking }: Pick<Consent, 'session' | 'asking'>,
-  operators: Parameters<typeof createOperatorsApi>[0],
+  { session: pages, asking }: Pick<Consent, 'session' | 'asking'>,
+  {
+    operators,
+    at,
+  }: { readonly operators: Parameters<typeof createOperatorsApi>[0]; readonly at: string | null },
 ): RequestListener | null => {
   const { config, log, opened, begins, clock } = scope
   const { operators_sign_in: rules, listeners } = config
   const { signIn } = operators
-  if (rules === undefined || signIn === null || !rules.console || listeners.connect === null)
+  const listens = (listeners.operators ?? listeners.connect) !== null
+  if (rules === undefined || signIn === null || !rules.console || at === null || !listens)
     return null
+  const session = { ...pages, publicUrl: at }
   const { recent, policy, shadow, health, store } = core
   const since = core.startedAt
   begins(() => recent.keep())
@@ -31,6 +39,7 @@ export const createConsolePages = (
     ...operators,
     session,
     brand: brandOf(config, core.logo)?.words ?? null,
+    logo: core.logo,
     recent,
     since,
     flows: store.flows,

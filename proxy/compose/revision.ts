@@ -53,6 +53,8 @@ export type Place = {
   readonly publicUrl: string
   /** The operators have a listener of their own. */
   readonly apart: boolean
+  /** Where browsers reach that, without a trailing slash; null: nobody says where, or there is none. */
+  readonly operatorsUrl: string | null
   readonly later: () => Later
 }
 
@@ -117,6 +119,30 @@ const atConnect =
     // A session that begins by a clock that is ahead would outlive its hour.
     else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
     else pages(req, res)
+  }
+
+/** The operators' own: `/v1/` is for programs; the console has what its pages load beside it. */
+const atOperators =
+  (
+    { clock }: Scope,
+    { at, pagesAt }: { readonly at: string | null; readonly pagesAt: string },
+    {
+      console,
+      programs,
+    }: Readonly<Record<'programs', RequestListener>> & {
+      readonly console: RequestListener | null
+    },
+  ): RequestListener =>
+  (req, res) => {
+    const path = at === null ? '' : new URL(at).pathname.replace(/\/$/, '')
+    if (path !== '') req.url = below(req.url ?? '/', path)
+    const [, first = ''] = /^\/([^/?]*)/.exec(req.url ?? '') ?? []
+    if (console === null || first === 'v1') programs(req, res)
+    else if (first === 'problems') {
+      req.resume()
+      res.writeHead(303, { location: `${pagesAt}${req.url ?? ''}` }).end()
+    } else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
+    else console(req, res)
   }
 
 /** Tools have doors of their own; who consents to one asks where all consents begin. */
@@ -195,7 +221,7 @@ const soon = async (asked: Promise<void>): Promise<void> => {
  * @param of.before the one in force; null: none yet
  */
 export const buildRevision = async (
-  { scope, lasting, publicUrl, apart, later }: Place,
+  { scope, lasting, publicUrl, apart, operatorsUrl, later }: Place,
   of: {
     readonly loaded: Loaded
     readonly parts: Parts
@@ -240,6 +266,8 @@ export const buildRevision = async (
     // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
     const beside = apart ? { ...operators, operators: [], signIn: null } : operators
     const tools = createTools(configured, core, pipeline)
+    const consoleUrl = apart ? operatorsUrl : publicUrl
+    const console = createConsolePages(configured, core, consent, { operators, at: consoleUrl })
     const path = new URL(publicUrl).pathname.replace(/\/$/, '')
     for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
     return {
@@ -252,13 +280,17 @@ export const buildRevision = async (
       said: discovery.said,
       connect: atConnect(scope, path, {
         pages,
-        console: createConsolePages(configured, core, consent, operators),
+        console: apart ? null : console,
         programs: operatorsApi(scope, beside),
         pushed: scimApi(configured, core, publicUrl),
         signals: signalsApi(configured, core, publicUrl),
         documents: documentsOf(publicUrl, configured),
       }),
-      operators: operatorsApi(scope, operators),
+      operators: atOperators(
+        scope,
+        { at: operatorsUrl, pagesAt: publicUrl },
+        { console: apart ? console : null, programs: operatorsApi(scope, operators) },
+      ),
       local: localApi(configured, core, operators),
       api: atAgents({
         auth: authApi(configured, core, consent, { identify: pipeline.identify, permit, tools }),

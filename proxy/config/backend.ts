@@ -3,6 +3,20 @@ import { plainHttp } from './address.ts'
 import { applicationRules, realmOf } from './applications.ts'
 import type { Config } from './schema.ts'
 
+const bare = (url: string): string => url.replace(/\/$/, '')
+const urlProblems = (url: string, { listeners, connect }: Config): readonly string[] => {
+  const key = 'operators_sign_in.url'
+  if (listeners.operators === undefined)
+    return [
+      `${key}: is not read, because without listeners.operators the console is at connect.url: name that listener, or remove this`,
+    ]
+  if (connect.url !== undefined && bare(connect.url) === bare(url))
+    return [
+      `${key}: is connect.url, where people reach their pages: name an address that leads to listeners.operators`,
+    ]
+  return plainHttp(url) ? [`${key}: ${url} is plain http to another machine: use https`] : []
+}
+
 /** The application's backend and the operators: who they are must be clear, and how they are reached. */
 export const backendRules = (config: Config): readonly string[] => {
   const { operators, operators_sign_in: signIn, applications } = config
@@ -15,6 +29,7 @@ export const backendRules = (config: Config): readonly string[] => {
     )
   if (!some && listeners.operators !== undefined)
     problems.push('operators: listeners.operators is named, but no operator may call it: name one')
+  if (signIn?.url !== undefined) problems.push(...urlProblems(signIn.url, config))
   if (signIn !== undefined) {
     const audience = signIn.audience ?? signIn.client_id
     const same = (other: {

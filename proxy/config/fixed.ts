@@ -12,6 +12,7 @@ const FIXED = [
   'identity.agent_header', // as that one
   'vault', // it is open
   'connect.url', // links that were given out begin with it
+  'operators_sign_in.url', // a listener answers to its host
   'audit.sink',
   'audit.spool',
   'audit.spool_size',

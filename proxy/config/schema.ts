@@ -368,6 +368,7 @@ const operatorsSignIn = z
     max_age: some(duration).default(UNITS.h),
     break_glass: some(duration).default(UNITS.h),
     console: z.boolean().default(true),
+    url: url.optional(),
     insecure,
   })
   .superRefine(secure((entry) => [entry.issuer]))

@@ -22,7 +22,7 @@ import { createStepUpPages, type StepUpDeps } from './step_up.ts'
 import { planPage } from './plan_page.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type Door, type DoorDeps } from './sign_in.ts'
-import { createFrame, secured, type Frame } from './page.ts'
+import { createFrame, logoAnswer, secured, type Frame } from './page.ts'
 import type { Logo } from '../config/logo.ts'
 import { summaryOf } from '../config/descriptions.ts'
 import { daysOf } from './standing_page.ts'
@@ -337,14 +337,11 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c.header('Cache-Control', 'public, max-age=3600')
     return c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
   })
-  app.get('/logo', (c): Response | Promise<Response> => {
-    const logo = deps.brand?.logo ?? null
-    if (logo === null) return show(c, pages.notFoundPage(), 404)
-    c.header('Cache-Control', 'public, max-age=3600')
-    // Opened on its own an SVG is a document: sandboxed, it runs nothing and loads nothing.
-    c.header('Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'; sandbox")
-    return c.body(logo.bytes, 200, { 'Content-Type': logo.type })
-  })
+  app.get(
+    '/logo',
+    (c): Response | Promise<Response> =>
+      logoAnswer(c, deps.brand?.logo ?? null) ?? show(c, pages.notFoundPage(), 404),
+  )
   app.get('/problems/:code', (c) => {
     const code = c.req.param('code')
     return Object.hasOwn(CATALOGUE, code)

@@ -5,6 +5,7 @@ import type { Context } from 'hono'
 import { getCookie } from 'hono/cookie'
 import { secureHeaders } from 'hono/secure-headers'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import type { Logo } from '../config/logo.ts'
 import type { Person } from '../model.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createSealedCookies } from '../consent/session.ts'
@@ -31,6 +32,15 @@ export const secured = secureHeaders({
   xPermittedCrossDomainPolicies: false,
   xXssProtection: false,
 })
+
+/** null: there is no mark. */
+export const logoAnswer = (c: Context, logo: Logo | null): Response | null => {
+  if (logo === null) return null
+  c.header('Cache-Control', 'public, max-age=3600')
+  // Opened on its own an SVG is a document: sandboxed, it runs nothing and loads nothing.
+  c.header('Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'; sandbox")
+  return c.body(logo.bytes, 200, { 'Content-Type': logo.type })
+}
 
 /** Without indentation, which would be a third of a long table; scripts stay as their hash knows them. */
 const dense = (html: string): string =>

@@ -180,20 +180,22 @@ const vainRows = (
   ]
 }
 
-/** Rows that demand what nothing here could keep. */
-const sealing = (tables: ReadonlyMap<string, Table>): readonly string[] => {
+/** Rows that demand what nothing here could keep, or of calls of which nothing is ever kept. */
+const sealing = (tables: ReadonlyMap<string, Table>, seals: boolean): readonly string[] => {
   const grants = tables.get('grants')
   const rows = (grants?.value ?? {}) as unknown as Grants
   return Object.entries(rows).flatMap(([provider, named]) =>
-    Object.entries(named).flatMap(([row, { obligations }]) =>
-      Object.entries(obligations).flatMap(([name, { type }]) =>
-        type === 'seal'
-          ? [
-              `${grants?.where ?? ''}: ${provider}.${row}.obligations.${name}: seal needs audit.inputs: sealed`,
-            ]
-          : [],
-      ),
-    ),
+    Object.entries(named).flatMap(([row, { kinds, obligations }]) => {
+      const never = kinds.every((kind) => kind === 'graphql' || kind === 'mcp')
+      return Object.entries(obligations).flatMap(([name, { type }]) => {
+        if (type !== 'seal' || (seals && !never)) return []
+        const where = `${grants?.where ?? ''}: ${provider}.${row}.obligations.${name}`
+        const why = seals
+          ? `seal keeps nothing of ${kinds.join(' and ')} calls, so each call of this row would be refused: take it out`
+          : 'seal needs audit.inputs: sealed'
+        return [`${where}: ${why}`]
+      })
+    }),
   )
 }
 
@@ -201,7 +203,7 @@ const sealing = (tables: ReadonlyMap<string, Table>): readonly string[] => {
 export const makeOf = (of: ToMake): Made => {
   const folder = parseTables(of.files)
   const tables = checkTables(of.bundle, of.where, folder)
-  const unkept = of.seals ? [] : sealing(tables)
+  const unkept = sealing(tables, of.seals)
   if (unkept.length > 0) throw refuse(unkept)
   const own = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
   return { tables, vain: vainRows(tables, of), ready: readyOf(of.bundle, own) }

@@ -89,7 +89,8 @@ const decided = async (
     operation: { id: 'issues.get', access: 'read' },
     body: null,
     stripped: [],
-    facts: { entitlements: { source: 'file', digest: 'sha256:0' }, ageMs: () => 0.6 },
+    facts: { entitlements: { active: true, source: 'file', digest: 'sha256:0' }, ageMs: () => 0.6 },
+    holding: { kind: 'none' },
     decision: {
       id: 'd1',
       effect: 'allow',

@@ -47,6 +47,14 @@ test.each<[string, object, readonly string[]]>([
   expect(needRestart(configOf({}), configOf(over))).toEqual(named)
 })
 
+test('where the console is', () => {
+  const at = (url: string): Config => {
+    const signIn = { issuer: 'https://idp.test', client_id: 'ops', url }
+    return configOf({ listeners: { operators: '127.0.0.1:7413' }, operators_sign_in: signIn })
+  }
+  expect(needRestart(at('https://a.test'), at('https://b.test'))).toEqual(['operators_sign_in.url'])
+})
+
 test('the one-time code of a laptop comes and goes with a restart only', () => {
   const plain = { identity: { trust: 'plain' }, listeners: {} }
   const local = configOf({ ...plain, connect: { sign_in: 'local' } })

@@ -46,11 +46,13 @@ test('every page of the console is looked at here: one that is new needs a line 
   const named = ['/call', '/person', '/agent', '/live', '/act'] // by the tests below
   const nobody = ['/style.css', '/live.js', '/callback', '/sign-out'] // of no tenant
   expect(new Set(own.map(({ path }) => path))).toEqual(
-    new Set(
-      [...PATHS.map((path) => path.split('?')[0]), ...named, ...nobody].map(
+    new Set([
+      ...[...PATHS.map((path) => path.split('?')[0]), ...named, ...nobody].map(
         (path) => `/console${path}`,
       ),
-    ),
+      '/style.css',
+      '/logo',
+    ]),
   )
 })
 

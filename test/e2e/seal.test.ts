@@ -179,6 +179,19 @@ test('kept is what the agent gets', async () => {
   expect(record?.said['members']).toEqual({ '/id': [7], '/iban': ['[redacted]'] })
 })
 
+test('a field of a form is sealed as a member of JSON is', async () => {
+  const deputy = await start()
+  answering('{"id":7}')
+  const form = 'application/x-www-form-urlencoded'
+  const paid = await call(deputy, 'pay/1', `amount=${ASKED}&note=x`, form)
+  expect(paid.status).toBe(200)
+  const twice = await call(deputy, 'pay/1', `amount=1&amount=${ASKED}`, form)
+  expect([twice.status, upstream.seen.length]).toEqual([400, 1])
+  await deputy.stop()
+  const [order] = await opened(deputy.dir)
+  expect(order?.said).toMatchObject({ obligation: 'order', members: { '/amount': [ASKED] } })
+})
+
 test('a record of another call is not taken for this one’s', async () => {
   const deputy = await start()
   answering('{"id":7}')
@@ -199,8 +212,7 @@ test('a record of another call is not taken for this one’s', async () => {
 test('what cannot be read neither leaves nor comes back', async () => {
   const deputy = await start({}, { limits: { rewritten_body: '64KiB' } })
   answering('{"id":1}')
-  const form = 'application/x-www-form-urlencoded'
-  expect(await call(deputy, 'pay/1', 'amount=1', form)).toMatchObject({
+  expect(await call(deputy, 'pay/1', 'amount=1', 'text/plain')).toMatchObject({
     status: 403,
     code: 'obligation_refused',
   })

@@ -101,6 +101,18 @@ test('rows that have members sealed are refused where nothing keeps them', async
   )
 })
 
+test('a row whose every call would be refused because of what it has sealed is told when it is loaded', async () => {
+  const seal = { type: 'seal', properties: { in: 'request', pointers: ['/id'] } }
+  const of = (kinds: readonly string[]) =>
+    toMake({ grants: { github: { r: { operations: ['*'], kinds, obligations: { all: seal } } } } })
+  const graphql = await of(['graphql', 'mcp'])
+  expect(() => makeOf(graphql)).toThrow(
+    'tables/grants.json: github.r.obligations.all: seal keeps nothing of graphql and mcp calls',
+  )
+  const mixed = await of(['rest', 'graphql'])
+  expect(() => makeOf(mixed)).not.toThrow()
+})
+
 test('a check that does not end is given up', async () => {
   const of = await toMake({ grants: { github: rowsOf(1_000) } })
   await expect(makeAside(of, 1, WANTED)).rejects.toThrow(

@@ -45,12 +45,28 @@ export const startConsoleWorld = async (
     readonly held?: readonly Held[]
     readonly idTokenS?: number
     readonly accounts?: Fields
+    /** The operators have a listener of their own, and the console with them. */
+    readonly apart?: {
+      /** The path below which browsers find it. */
+      readonly below?: string
+      /** `operators_sign_in.url` is not said. */
+      readonly unsaid?: boolean
+    }
+    /** `connect.brand`. */
+    readonly brand?: Fields
     /** Is told the folder before deputy starts. */
     readonly before?: (dir: string) => void
   } = {},
 ) => {
-  const [upstream, issuer, port] = await Promise.all([startUpstream(), startIssuer(), freePort()])
-  const url = `http://127.0.0.1:${port}`
+  const [upstream, issuer, port, own] = await Promise.all([
+    startUpstream(),
+    startIssuer(),
+    freePort(),
+    freePort(),
+  ])
+  const { apart } = options
+  const pages = `http://127.0.0.1:${port}`
+  const url = apart === undefined ? pages : `http://127.0.0.1:${own}${apart.below ?? ''}`
   const idp = await startAuthServer({
     clientId: 'deputy-ops',
     redirectUris: [`${url}/console/callback`],
@@ -65,6 +81,7 @@ export const startConsoleWorld = async (
     client_id: 'deputy-ops',
     ...(options.byTenant === true ? { tenant: '/tenants' } : {}),
     ...(options.console === undefined ? {} : { console: options.console }),
+    ...(apart === undefined || apart.unsaid === true ? {} : { url }),
   }
   const setup = {
     upstream: upstream.origin,
@@ -85,7 +102,12 @@ export const startConsoleWorld = async (
         refresh: REFRESH,
       })),
     config: {
-      listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
+      listeners: {
+        agent: '127.0.0.1:0',
+        admin: '127.0.0.1:0',
+        connect: `127.0.0.1:${port}`,
+        ...(apart === undefined ? {} : { operators: `127.0.0.1:${own}` }),
+      },
       identity: {
         trust: 'asserted',
         issuers: [
@@ -99,8 +121,9 @@ export const startConsoleWorld = async (
         ],
       },
       connect: {
-        url,
+        url: pages,
         sign_in: { issuer: issuer.url, client_id: 'pages', tenant: '/tenant', realm: 'corp' },
+        ...(options.brand === undefined ? {} : { brand: options.brand }),
       },
       operators_sign_in: signIn,
       ...(typeof options.config === 'function' ? options.config(upstream.origin) : options.config),
@@ -121,7 +144,10 @@ export const startConsoleWorld = async (
     return [browser, await browser.open(back)]
   }
   return {
+    /** Where the console is. */
     url,
+    /** Where people's pages are. */
+    pages,
     idp,
     deputy,
     upstream,

@@ -8,6 +8,7 @@ import { by, type May, type Operator } from '../../api/operator.ts'
 import { rowsIn, type Recent, type Recorded, type Serves } from '../../audit/recent.ts'
 import { storyOf } from '../../audit/story.ts'
 import type { AgentAbout } from '../../config/agents.ts'
+import type { Logo } from '../../config/logo.ts'
 import { authorizationIdOf, type Asks } from '../../consent/asks.ts'
 import type { SessionDeps } from '../../consent/session.ts'
 import type { AgentOff, Log, Person, Store } from '../../model.ts'
@@ -15,8 +16,8 @@ import { CATALOGUE, Problem, sentence, toProblem } from '../../problem.ts'
 import type { Lists } from '../../vault/lists.ts'
 import { validId } from '../../wire/canonical.ts'
 import { en } from '../languages/en.ts'
-import type { Brand, Page } from '../markup.ts'
-import { createFrame, secured } from '../page.ts'
+import { STYLE, type Brand, type Page } from '../markup.ts'
+import { createFrame, logoAnswer, secured } from '../page.ts'
 import { createConsoleActs, type ConsoleActsDeps } from './acts.ts'
 import { CONSOLE_STYLE, LIVE_SCRIPT } from './assets.ts'
 import {
@@ -47,6 +48,7 @@ export type ConsoleDeps = ConsoleActsDeps & {
   readonly session: SessionDeps
   readonly signIn: ConsoleSignIn
   readonly brand: Brand | null
+  readonly logo: Logo | null
   readonly recent: Pick<Recent, 'after' | 'decision' | 'newest' | 'subscribe' | 'hour'>
   /** When this process began, ms since the epoch. */
   readonly since: number
@@ -176,13 +178,16 @@ export const createConsole = (deps: ConsoleDeps): Console => {
   app.use(bodyLimit({ maxSize: FORM_BYTES, onError: (c) => show(c, refusedForm, 413) }))
 
   const asset = (path: string, type: string, text: string): void => {
-    app.get(`${HOME}/${path}`, (c) => {
+    app.get(path, (c) => {
       c.header('Cache-Control', 'public, max-age=3600')
       return c.body(text, 200, { 'Content-Type': `${type}; charset=utf-8` })
     })
   }
-  asset('style.css', 'text/css', CONSOLE_STYLE)
-  asset('live.js', 'text/javascript', LIVE_SCRIPT)
+  asset(`${HOME}/style.css`, 'text/css', CONSOLE_STYLE)
+  asset(`${HOME}/live.js`, 'text/javascript', LIVE_SCRIPT)
+  // Beside the pages for people these are theirs; on a listener of the operators' own nobody else has them.
+  asset('/style.css', 'text/css', STYLE)
+  app.get('/logo', (c) => logoAnswer(c, deps.logo) ?? c.notFound())
 
   page('', 'now', async (c, viewer) => {
     const serves = servesOf(viewer.operator)

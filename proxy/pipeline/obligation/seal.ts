@@ -3,24 +3,54 @@ import type { Evidence } from '../../audit/records.ts'
 import type { MembersOf } from '../../audit/inputs.ts'
 import type { Log } from '../../model.ts'
 import { Problem } from '../../problem.ts'
+import { beginsJson } from '../../wire/body.ts'
 import { EXACT } from '../../wire/json.ts'
 import { readMedia } from '../../wire/media.ts'
 import { valuesInJson } from '../../wire/rewrite.ts'
+import { fieldsOf, formFields, sameField } from '../../wire/strip.ts'
 import { readPointed, refuse, type Carrier, type Obliged, type Pointed } from '../obligations.ts'
 
 /** Bytes of one record before it is sealed: a line of evidence is read as a whole. */
 const MOST_BYTES = 1024 * 1024
 
+/** The fields of a form that pointers name. Throws where one names no field, or could stand elsewhere. */
+const checkForm = (name: string, { route, body }: Obliged, pointers: readonly string[]): void => {
+  if (pointers.some((pointer) => fieldName(pointer) === null))
+    refuse(name, 'a pointer leads into the value of a field of the form: send JSON')
+  if (body.bytes === null || beginsJson(body.bytes))
+    refuse(name, 'the body is a form to some servers and JSON to others')
+  const names = pointers.map((pointer) => fieldName(pointer) ?? '')
+  if (route.target.query.some((one) => sameField(one.name, names)))
+    refuse(name, 'the query has a field that is to be kept: send it in the body')
+}
+const fieldName = (pointer: string): string | null =>
+  /^\/[^/~*]+$/.test(pointer) ? pointer.slice(1) : null
+
 /** Throws where what is to be kept could stand in a place that is not looked at. */
-const check = (name: string, { act, part, body }: Obliged, where: Pointed['in']): void => {
+const check = (name: string, about: Obliged, { in: where, pointers }: Pointed): void => {
+  const { act, part, body } = about
   if (part !== null || act.kind === 'mcp' || act.kind === 'graphql')
     refuse(name, 'members of a call inside another one, of a message or of GraphQL cannot be kept')
   if (act.operation.websocket != null)
     refuse(name, 'members of what goes over a WebSocket cannot be kept')
   if (where === 'response' || body.state === 'none') return
-  if (body.bytes === null || body.unseen === true || readMedia(body.contentType).reading !== 'json')
-    refuse(name, 'members can be kept of JSON that deputy reads alone')
+  const { reading } = readMedia(body.contentType)
+  if (body.bytes === null || body.unseen === true || (reading !== 'json' && reading !== 'form'))
+    refuse(name, 'members can be kept of JSON and of forms that deputy reads alone')
+  if (reading === 'form') checkForm(name, about, pointers)
 }
+
+/**
+ * The same of a form, as a JSON document of its fields.
+ * @throws Problem request_invalid where servers would not all read the same value
+ */
+const formDocument = (bytes: Buffer, pointers: readonly string[]): string =>
+  JSON.stringify(
+    fieldsOf(
+      formFields(bytes),
+      pointers.map((pointer) => fieldName(pointer) ?? ''),
+    ),
+  )
 
 /** What of a document is kept: by pointer, every value it names, each as it was written. */
 const membersOf = (text: string | null, pointers: readonly string[], insensitive: boolean) => {
@@ -56,7 +86,7 @@ export const createSealCarrier = (deps: {
   }
   return async (about, name, properties) => {
     const { in: where, pointers } = readPointed('seal', name, properties)
-    check(name, about, where)
+    check(name, about, { in: where, pointers })
     const { exchange, who, route } = about
     const { insensitive } = route.connection.provider.names ?? EXACT
     const kept = async (text: string | null, status: number | null): Promise<void> => {
@@ -84,8 +114,10 @@ export const createSealCarrier = (deps: {
       }
     }
     if (where === 'response') return { in: 'answer', kept: judged }
-    const { bytes } = about.body
-    return kept(bytes === null ? null : bytes.toString('utf8'), null)
+    const { bytes, contentType } = about.body
+    if (bytes === null) return kept(null, null)
+    const form = readMedia(contentType).reading === 'form'
+    return kept(form ? formDocument(bytes, pointers) : bytes.toString('utf8'), null)
   }
 }
 type Judging = (answer: { readonly status: number; readonly text: string | null }) => Promise<void>

@@ -20,6 +20,8 @@ type Given = {
   readonly part?: number
   readonly body?: Body
   readonly insensitive?: boolean
+  /** Names of the query. */
+  readonly query?: readonly string[]
 }
 const make = ({ written = true, auditRequired = true } = {}) => {
   const kept: string[] = []
@@ -44,7 +46,11 @@ const make = ({ written = true, auditRequired = true } = {}) => {
     const { kind = 'rest', websocket, part = null, body = NO_BODY, insensitive = false } = of
     const act = { operation: { ...STANDING, websocket }, kind }
     const names = { insensitive, spellings: [] }
-    const route = { connection: { name: 'acme', provider: { ...provider, names } } }
+    const query = (of.query ?? []).map((name) => ({ name, value: 'v' }))
+    const route = {
+      connection: { name: 'acme', provider: { ...provider, names } },
+      target: { query },
+    }
     const who = { person: { id: 'alice' }, agent: 'a' }
     const about = { exchange: 'E1', who, part, act, body, route } as unknown as Obliged
     return carrier(about, 'r', properties)
@@ -54,6 +60,10 @@ const make = ({ written = true, auditRequired = true } = {}) => {
 const refused = { code: 'obligation_refused' }
 const RESPONSE = { in: 'response', pointers: ['/a'] }
 const REQUEST = { in: 'request', pointers: ['/a'] }
+
+const inRequest = (pointer: string): JsonObject => ({ in: 'request', pointers: [pointer] })
+const formOf = (text: string): Body =>
+  jsonOf(text, { contentType: 'application/x-www-form-urlencoded' })
 
 test.each<[string, JsonObject]>([
   ['no place', { pointers: ['/a'] }],
@@ -72,11 +82,10 @@ test.each<[string, Given, readonly JsonObject[]]>([
   ['a WebSocket', { websocket: [] }, [REQUEST, RESPONSE]],
   ['a body that passes unread', { body: jsonOf('{}', { unseen: true }) }, [REQUEST]],
   ['a body that streams', { body: jsonOf('{}', { bytes: null }) }, [REQUEST]],
-  [
-    'a form',
-    { body: jsonOf('a=1', { contentType: 'application/x-www-form-urlencoded' }) },
-    [REQUEST],
-  ],
+  ['a form that is JSON to some', { body: formOf('{"a":1}') }, [REQUEST]],
+  ['a field that the query has', { body: formOf('a=1'), query: ['A'] }, [REQUEST]],
+  ['what is in a field', { body: formOf('a=1') }, ['/a/b', '/*', '/a~1'].map(inRequest)],
+  ['another text', { body: jsonOf('a', { contentType: 'text/plain' }) }, [REQUEST]],
 ])('of %s nothing can be kept', async (_what, of, demands) => {
   const { asked, kept } = make()
   for (const each of demands) await expect(asked(of, each)).rejects.toMatchObject(refused)
@@ -96,6 +105,20 @@ test('each value is kept as it was written, also of a member that stands twice',
     [4, 'sha256:1'],
     [3, 'sha256:1'],
   ])
+})
+
+test('of a form each field that is named is kept, decoded; one that has two readings does not leave', async () => {
+  const { asked, kept } = make()
+  const pointers = ['/amount', '/to', '/none']
+  await asked({ body: formOf('amount=1%2C50&note=x&to=Zo%C3%AB+S') }, { in: 'request', pointers })
+  expect(kept).toEqual([
+    'E1 request {"version":1,"obligation":"r","in":"request","status":null,"members":{"/amount":["1,50"],"/to":["Zo\u00eb S"],"/none":[]}}',
+  ])
+  for (const text of ['amount=1&amount=2', 'amount=1&Amount=2', 'a=1;amount=2', 'amount=%ff'])
+    await expect(asked({ body: formOf(text) }, { in: 'request', pointers })).rejects.toMatchObject({
+      code: 'request_invalid',
+    })
+  expect(kept).toHaveLength(1)
 })
 
 test('of an answer without a body the record says that nothing was there', async () => {

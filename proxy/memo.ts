@@ -20,3 +20,11 @@ export const remembered = <T>(
     return judgement
   }
 }
+
+/** Options of an LRUCache for so many entries, whose memory grows as they come: one that is told `max` takes it all at once. */
+export const room = (
+  most: number,
+): { readonly maxSize: number; readonly sizeCalculation: () => number } => ({
+  maxSize: most,
+  sizeCalculation: () => 1,
+})

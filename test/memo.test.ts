@@ -1,5 +1,6 @@
+import { LRUCache } from 'lru-cache'
 import { expect, test } from 'vitest'
-import { remembered } from '../proxy/memo.ts'
+import { remembered, room } from '../proxy/memo.ts'
 
 test('each text is judged once, until there are too many; long ones every time', () => {
   const judged: string[] = []
@@ -23,4 +24,16 @@ test('a judgement that throws is not remembered', () => {
   expect(() => judge('bad')).toThrow('no')
   expect(() => judge('bad')).toThrow('no')
   expect(calls).toBe(2)
+})
+
+test('a cache has room for so many, and takes none of it before they come', () => {
+  const few = new LRUCache<string, number>(room(3))
+  for (const [i, key] of ['a', 'b', 'c', 'a', 'd'].entries())
+    if (few.get(key) === undefined) few.set(key, i)
+  expect([...few.keys()].toSorted()).toEqual(['a', 'c', 'd'])
+  const held = (): number => process.memoryUsage().heapUsed + process.memoryUsage().external
+  const before = held()
+  const many = new LRUCache<string, number>(room(2_000_000))
+  expect(held() - before).toBeLessThan(10_000_000)
+  expect(many.size).toBe(0)
 })

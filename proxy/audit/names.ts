@@ -2,6 +2,7 @@
 // sealed in the store. Who is erased loses it, and no key on earth tells whom these lines were about.
 import { createHmac } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { Clock, Person, PersonKeyRow, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
@@ -60,7 +61,7 @@ type Deps = {
 
 export const createNames = ({ store, sealer, clock, newId, randomBytes }: Deps): Names => {
   // Looked at again after a day, so that a key that is in use is seen to be.
-  const remembered = new LRUCache<string, Name>({ max: MOST, ttl: DAY_MS })
+  const remembered = new LRUCache<string, Name>({ ...room(MOST), ttl: DAY_MS })
   const looking = new Map<string, Promise<Name | null>>()
   let erasures = 0
   const end = store.subscribe('person_key', (key) => {

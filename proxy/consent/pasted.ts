@@ -1,6 +1,7 @@
 // A key that a person pastes, in place of a consent at the provider: looked at, shown to its provider
 // once, and kept as a token is. A wrong one leaves the link as it was.
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { Connection, Flow, Person } from '../model.ts'
 import { secret } from '../secret.ts'
 import type { Keeper } from './confirm.ts'
@@ -39,7 +40,7 @@ export const createPaste = (
   keeper: Pick<Keeper, 'keep' | 'hold'>,
 ): ((flow: Flow, connection: Connection, pasting: Pasting) => Promise<Pasted>) => {
   const { client, end, event } = parts
-  const shown = new LRUCache<string, number>({ max: 10_000 })
+  const shown = new LRUCache<string, number>(room(10_000))
 
   return async (flow, connection, { key, by, verified, from }) => {
     const bare = typeof key === 'string' ? key.trim() : ''

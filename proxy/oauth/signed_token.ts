@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { Clock } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { assertOneReading } from '../wire/jwt.ts'
@@ -13,7 +14,6 @@ export const ALGORITHMS = [...SVID_ALGORITHMS, 'EdDSA', 'Ed25519']
 export const SKEW_S = 60
 export const LONGEST = 16_384
 /** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
-const one = (): number => 1
 
 /** `iat` and `exp`, ms. */
 export type Times = { readonly issuedAt: number; readonly expiresAt: number }
@@ -133,7 +133,7 @@ export const createSignedTokens = <
     ...issuer,
     keys: options.keysOf(issuer),
   }))
-  const remembered = new LRUCache<string, Verified<T>>({ maxSize: 50_000, sizeCalculation: one })
+  const remembered = new LRUCache<string, Verified<T>>(room(50_000))
   /** What began to verify before everything was forgotten is not remembered after. */
   let changes = 0
 

@@ -1,6 +1,7 @@
 // A Kubernetes API server is asked about a token for each call: it alone knows that a pod or an account was deleted a moment ago.
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import { readText, toldOf } from '../files.ts'
 import type { Clock, ConnectionTls, Log } from '../model.ts'
 import type { Fetch } from '../net/dial.ts'
@@ -157,9 +158,9 @@ export const createReviewedTokens = <
     complaint: '',
   }))
   type Asked = (typeof issuers)[number]
-  const remembered = new LRUCache<string, { readonly said: T; readonly until: number }>({
-    max: 10_000,
-  })
+  const remembered = new LRUCache<string, { readonly said: T; readonly until: number }>(
+    room(10_000),
+  )
   let changes = 0
 
   const issuerOf = (token: string): Asked | null => {

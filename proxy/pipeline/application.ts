@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { Person, Principal, Workload } from '../model.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import type { Secret } from '../secret.ts'
@@ -73,7 +74,6 @@ const RUN = 'dpr_'
 /** `user:NAME` in the key slot names a person, where what is the key stands elsewhere. */
 const NAME = 'user:'
 const REMEMBERED = 50_000
-const one = (): number => 1
 
 const denied = (code: ProblemCode, detail: string): Problem => new Problem(code, detail)
 const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
@@ -147,10 +147,7 @@ export const createApplications = (rows: readonly Application[]): Applications =
   )
   const byWorkload = new Map(rows.flatMap((row) => (row.workload ? [[row.workload, row]] : [])))
   const principals = new Map(
-    rows.map((row) => [
-      row,
-      new LRUCache<string, Principal>({ maxSize: REMEMBERED, sizeCalculation: one }),
-    ]),
+    rows.map((row) => [row, new LRUCache<string, Principal>(room(REMEMBERED))]),
   )
   const holds = (text: string): boolean =>
     rows.some(({ keys }) => keys.some(({ key }) => text.includes(key.reveal())))

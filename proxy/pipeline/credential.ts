@@ -1,5 +1,6 @@
 // Whose token? The person's own, fresh; never anybody else's.
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { Challenge, Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
 import type { Declined } from '../consent/declined.ts'
@@ -92,7 +93,7 @@ export const createCredentials = (deps: {
   }
   /** What the provider said of tokens that no refresh can replace: asked once for many calls. */
   const checked = new LRUCache<string, Promise<'alive' | 'dead' | 'unknown'>>({
-    max: 10_000,
+    ...room(10_000),
     ttl: CHECKED_MS,
     perf: { now: deps.now },
   })

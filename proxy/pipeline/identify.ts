@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { GuardedClock } from '../clock.ts'
 import type { ClientCertificate, Json, JsonObject, Person, Principal, Workload } from '../model.ts'
 import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
@@ -310,7 +311,7 @@ export const createIdentify = (options: IdentifyOptions): Identify => {
     (jwt) => assertions.meant(jwt) || workloads.meant(jwt),
     applications.holds,
   )
-  const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
+  const plainPrincipals = new LRUCache<string, Principal>(room(10_000))
   /** A run token, or a name behind `user:`. */
   const plainTag = (tags: Tags, named: string | null): string => {
     let id = named

@@ -103,7 +103,7 @@ export const parseProvider = (
     return { problems }
   }
   const merged = inherit(base, raw)
-  const parsed = definition.safeParse(merged)
+  const parsed = definition.safeParse(merged, { jitless: true }) // as config/parse
   if (!parsed.success) explain(parsed.error, told)
   for (const { path } of parsed.error?.issues ?? []) wrong.add(String(path[0] ?? ''))
   // With mistakes the rest is read all the same, to tell of as many as there are.

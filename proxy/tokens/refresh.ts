@@ -2,6 +2,7 @@
 // store. Failures are told apart by their kind, and no rotated token is lost.
 import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.ts'
 import { messageOf, Problem } from '../problem.ts'
 import { createShares, type Shares } from '../shares.ts'
@@ -123,8 +124,8 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     return circuit
   }
   /** Credentials that are cooling down; saves asking the store at every call. */
-  const resting = new LRUCache<string, Rest>({ max: 10_000 })
-  const spreads = new LRUCache<string, number>({ max: 10_000 })
+  const resting = new LRUCache<string, Rest>(room(10_000))
+  const spreads = new LRUCache<string, number>(room(10_000))
 
   const jittered = (ms: number): number => Math.round(ms * (0.8 + 0.4 * random()))
   /**

@@ -2,6 +2,7 @@
 // stored as SHA-256, and refused within a second of its revocation.
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type { Clock, Person, Principal, RunReach, RunRow, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 
@@ -58,9 +59,9 @@ export const createRuns = (deps: {
   readonly onRevoked: (id: string) => void
 }): Runs => {
   const { store, clock } = deps
-  const seen = new LRUCache<string, { readonly principal: Principal; readonly at: number }>({
-    max: 10_000,
-  })
+  const seen = new LRUCache<string, { readonly principal: Principal; readonly at: number }>(
+    room(10_000),
+  )
   const forget = (id: string): void => {
     seen.clear()
     if (id !== '*') deps.onRevoked(id)

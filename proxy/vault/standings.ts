@@ -1,5 +1,6 @@
 // What people let workloads do while they are away: given on the consent page, looked up at each call, ended at once everywhere.
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type {
   Clock,
   Log,
@@ -58,10 +59,10 @@ export const createStandings = (deps: {
   readonly onFirstUse: (row: StandingRow) => void
 }): Standings => {
   const { store, clock } = deps
-  const seen = new LRUCache<string, { readonly principal: Principal; readonly at: number }>({
-    max: 10_000,
-  })
-  const touched = new LRUCache<string, number>({ max: 10_000 })
+  const seen = new LRUCache<string, { readonly principal: Principal; readonly at: number }>(
+    room(10_000),
+  )
+  const touched = new LRUCache<string, number>(room(10_000))
   /** What began to be looked up before something changed is looked up again. */
   let changes = 0
   /** @param key the id, behind `-` where it has ended */

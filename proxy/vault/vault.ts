@@ -1,6 +1,7 @@
 // Connections and grants, as the rest of deputy sees them. A token is opened once per generation
 // and stays a Secret.
 import { LRUCache } from 'lru-cache'
+import { room } from '../memo.ts'
 import type {
   ChangedKey,
   Clock,
@@ -51,11 +52,6 @@ const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
   ['admin_required', 'admin'],
   ['sign_in_required', 'sign_in'],
 ])
-/**
- * The caches are bounded by size, each entry counting as one: with `max` they would take the room
- * of all entries at once.
- */
-const one = (): number => 1
 const NOTHING: Holding = { kind: 'none' }
 /**
  * One read for all who want the same at once: after a consent or a refresh a thousand calls do.
@@ -112,11 +108,8 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
  */
 export const createVault = (deps: VaultDeps): Vault => {
   const { store, sealer, clock, randomId, onRevoked, providerOf = () => null } = deps
-  const places = new LRUCache<string, Place>({ maxSize: 50_000, sizeCalculation: one })
-  const credentials = new LRUCache<string, StoredCredential>({
-    maxSize: 20_000,
-    sizeCalculation: one,
-  })
+  const places = new LRUCache<string, Place>(room(50_000))
+  const credentials = new LRUCache<string, StoredCredential>(room(20_000))
   const opening = new Map<string, Promise<Secrets>>()
   // What was read before a change must not be remembered after it.
   let changes = 0

@@ -7,6 +7,13 @@ test('a library’s cost is told, and a sidecar starts without those that most n
   expect(Math.min(zod?.modules ?? 0, pg?.modules ?? 0)).toBeGreaterThan(10)
   const loaded = await loadedAtStart()
   expect(loaded).toContain('zod')
-  for (const late of ['pg', 'graphql', 'hono', '@hono/node-server', 'standardwebhooks'])
+  for (const late of [
+    'pg',
+    'graphql',
+    'hono',
+    '@hono/node-server',
+    'standardwebhooks',
+    '@opentelemetry/api',
+  ])
     expect(loaded).not.toContain(late)
 })

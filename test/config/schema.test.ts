@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { parseConfig } from '../../proxy/config/parse.ts'
 import { configSchema } from '../../proxy/config/schema.ts'
@@ -399,4 +399,19 @@ describe('every key of the configuration', () => {
   test('the same text elsewhere is not refused', () => {
     expect(problemsWith('upstream.ca', 'https://not-a-bundle.test')).toEqual([])
   })
+})
+
+test('no parser is compiled for a configuration, which is read once', () => {
+  const compiled = vi.fn<() => void>()
+  const construct: ProxyHandler<FunctionConstructor>['construct'] = (target, args: string[]) => {
+    compiled()
+    return target(...args)
+  }
+  vi.stubGlobal('Function', new Proxy(Function, { construct }))
+  try {
+    expect(parseConfig({ version: 1 })).toHaveProperty('problems')
+  } finally {
+    vi.unstubAllGlobals()
+  }
+  expect(compiled).not.toHaveBeenCalled()
 })

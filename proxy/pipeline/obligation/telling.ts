@@ -1,6 +1,7 @@
 // The obligations `log` and `notification`: somebody is told of a call before it leaves, or it does not leave.
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { room } from '../../memo.ts'
 import type { Evidence } from '../../audit/records.ts'
 import type { Clock, JsonObject, Log, Store } from '../../model.ts'
 import { Problem } from '../../problem.ts'
@@ -51,7 +52,7 @@ export const createLogCarrier = (deps: {
   readonly evidence: Pick<Evidence, 'event'>
   readonly auditRequired: boolean
 }): Carrier => {
-  const done = new LRUCache<string, true>({ max: REMEMBERED })
+  const done = new LRUCache<string, true>(room(REMEMBERED))
   return async (about, name, properties) => {
     const { level, tags } = logged(name, properties)
     const key = keyOf(about, name)

@@ -509,8 +509,16 @@ export const program = (done: (code: number) => void): Command => {
   return deputy
 }
 
+/** 128 + SIGPIPE, as programs end that read no further than `head` wants. Node ignores the signal. */
+const UNREAD = 141
+
 /** Runs one command and ends the process with its exit code. */
 export const run = async (argv: readonly string[]): Promise<void> => {
+  if (argv[0] !== 'serve')
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') leave(UNREAD)
+      throw error
+    })
   let code = EXIT.usage as number
   const command = program((result) => (code = result))
   if (argv.length === 0) {

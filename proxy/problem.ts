@@ -549,7 +549,8 @@ export type ProblemAnswer = {
   readonly body: string
 }
 
-const BEGINS = /^(?:the|an?|no|another|too|you|this|somebody|nobody|only|what|policy|send)(?= )/
+const BEGINS =
+  /^(?:the|there|nothing|several|an?|no|another|too|you|this|somebody|nobody|only|what|policy|send)(?= )/
 /** As it may be shown to a person: a capital letter, unless it begins with a name, and a full stop, unless it ends with an address. */
 export const sentence = (text: string): string => {
   const begun = BEGINS.test(text) ? `${text.charAt(0).toUpperCase()}${text.slice(1)}` : text

@@ -99,6 +99,7 @@ describe('an answer', () => {
 test.each([
   ['the call is late', 'The call is late.'],
   ['no connection serves it', 'No connection serves it.'],
+  ['there is no tool x', 'There is no tool x.'],
   ['policy says no!', 'Policy says no!'],
   ['limits.calls allows 3', 'limits.calls allows 3.'],
   ['theatre is closed', 'theatre is closed.'],

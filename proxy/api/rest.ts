@@ -7,7 +7,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { z } from 'zod'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, sentence, toProblem } from '../problem.ts'
-import { parseStrict } from '../wire/json.ts'
+import { parseStrictBytes } from '../wire/json.ts'
 
 export type Env = { readonly Bindings: { readonly incoming?: IncomingMessage } }
 export type RestDeps = {
@@ -151,7 +151,7 @@ export const readBody = async <T extends z.ZodType>(
     throw new Problem('unsupported_media_type', 'the body must be application/json')
   let value: unknown
   try {
-    value = parseStrict(await c.req.text())
+    value = parseStrictBytes(new Uint8Array(await c.req.arrayBuffer()))
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     throw new Problem('request_invalid', 'the body is not JSON with one reading', { cause: error })

@@ -22,7 +22,7 @@ import type { Env } from './rest.ts'
 import { ScimConflict, type Clock, type Log, type ScimMember } from '../model.ts'
 import type { Person, ScimChanged, ScimNext, ScimRealm, ScimRow, ScimStore } from '../model.ts'
 import { toProblem } from '../problem.ts'
-import { parseStrict } from '../wire/json.ts'
+import { parseStrictBytes } from '../wire/json.ts'
 
 export type ScimDeps = {
   readonly scim: ScimStore
@@ -410,7 +410,7 @@ const bodyOf = async (c: Context): Promise<unknown> => {
   if (!/^application\/(?:scim\+)?json\s*(?:;|$)/i.test(c.req.header('content-type') ?? ''))
     throw new ScimError(415, 'invalidSyntax', `the body must be ${TYPE}`)
   try {
-    return parseStrict(await c.req.text())
+    return parseStrictBytes(new Uint8Array(await c.req.arrayBuffer()))
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     throw new ScimError(400, 'invalidSyntax', 'the body is not JSON with one reading')

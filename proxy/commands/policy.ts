@@ -21,6 +21,8 @@ const run = promisify(execFile)
 
 /** Older ones compile wasm that corrupts memory, newer ones were not compared with ours. */
 export const OPA_VERSION = '1.22.2'
+/** How long a program called opa may take to say which it is. */
+const VERSION_MS = 30_000
 export const ENTRYPOINT = 'deputy/decision'
 
 const NATIVE = ['--capabilities', 'policies/capabilities.json', '--ignore', '*_test.rego']
@@ -52,7 +54,7 @@ const executable = async (file: string): Promise<boolean> =>
 
 /** The path of the pinned `opa`. Throws an Error that says what to install when there is none or another version. */
 export const findOpa = async (places: OpaPlaces): Promise<string> => {
-  const named = places.opa ?? places.named
+  const named = places.opa ?? (places.named === '' ? undefined : places.named)
   const candidates =
     named === undefined
       ? [
@@ -71,8 +73,12 @@ export const findOpa = async (places: OpaPlaces): Promise<string> => {
       if (named !== undefined) wrong.push(`${file} cannot be run`)
       continue
     }
-    const { stdout } = await run(file, ['version'])
-    const version = /^Version: (\S+)/m.exec(stdout)?.[1] ?? 'of unknown version'
+    const said = await run(file, ['version'], { timeout: VERSION_MS }).catch(() => null)
+    if (said === null) {
+      wrong.push(`${file} does not say its version`)
+      continue
+    }
+    const version = /^Version: (\S+)/m.exec(said.stdout)?.[1] ?? 'of unknown version'
     if (version === OPA_VERSION) return file
     wrong.push(`${file} is ${version}`)
   }

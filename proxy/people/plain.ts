@@ -2,8 +2,13 @@
 import { html } from 'hono/html'
 import type { Html } from './markup.ts'
 
-/** Controls but for line ends and tabs, format characters (bidi, joiners, tags), separators that no font shows, halves of pairs. */
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\u2028\u2029\u115F\u1160\u3164\uFFA0]|\u034F/gu
+/**
+ * Controls but for line ends and tabs, format characters (bidi, joiners, tags), halves of pairs, and all that no font
+ * shows: separators, fillers, and variation selectors, which can carry a whole text behind one letter. The one that makes
+ * a picture of a sign stays.
+ */
+const UNSEEN =
+  /[[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Default_Ignorable_Code_Point}\u2028\u2029]--\ufe0f]|(?<!\p{Extended_Pictographic})\ufe0f/gv
 const SEEN: ReadonlySet<string> = new Set(['\n', '\t'])
 /** More of them than this, and the text is none that a person could read. */
 const MOST_MARKS = 1_000

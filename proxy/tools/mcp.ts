@@ -363,7 +363,7 @@ export const createMcp = (deps: McpDeps) => {
     const bytes = await flight.uncut(readUpTo(req, deps.most))
     if (bytes === null)
       throw new Problem('request_too_large', `a message may have ${deps.most} bytes`)
-    const asked = readAsked(bytes.toString('utf8'), req.headers)
+    const asked = readAsked(bytes, req.headers)
     if (asked.kind === 'fault') {
       if (asked.code === -32020)
         deps.log.warn({ said: asked.message }, 'an MCP host disagrees with itself')
@@ -413,7 +413,7 @@ export const createMcp = (deps: McpDeps) => {
     const of = path.slice(METADATA.length)
     const known = of === '' ? rows.has('/mcp') || rows.size > 0 : rows.has(of)
     if (req.method !== 'GET')
-      throw new Problem('method_not_allowed', 'it can be read', { headers: { allow: 'GET' } })
+      throw new Problem('method_not_allowed', 'only GET is known here', { headers: { allow: 'GET' } })
     if (!known || deps.issuers.length === 0)
       throw new Problem('route_not_found', 'there is no such protected resource')
     const first = rows.has('/mcp') ? '/mcp' : (deps.endpoints[0]?.path ?? '/mcp')

@@ -2,7 +2,7 @@
 import type { McpCall } from '../model.ts'
 import { readMessage } from '../envelope/jsonrpc.ts'
 import { Problem } from '../problem.ts'
-import { isObject, parseStrict } from '../wire/json.ts'
+import { isObject, parseStrict, utf8Text } from '../wire/json.ts'
 
 export const MODERN = '2026-07-28'
 /** What an older client may agree on, the newest first; they do not differ in what is spoken here. */
@@ -92,9 +92,11 @@ const agreed = (wanted: unknown): string =>
   LEGACY.find((version) => version === wanted) ?? LEGACY[0] ?? ''
 
 /** @param headers by their name in lower case */
-export const readAsked = (text: string, headers: Headers): Asked | Fault => {
+export const readAsked = (bytes: Uint8Array, headers: Headers): Asked | Fault => {
+  let text: string
   let value: unknown
   try {
+    text = utf8Text(bytes)
     value = parseStrict(text)
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error

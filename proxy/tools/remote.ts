@@ -2,7 +2,7 @@
 // them to one person. Pure: what a server says is text, bounded, and never decides what a tool may do.
 import { hash } from 'node:crypto'
 import type { Connection, Json, JsonObject, OperationRow } from '../model.ts'
-import { isObject } from '../wire/json.ts'
+import { isDeep, isObject } from '../wire/json.ts'
 import { behaviourOf, type Step, type Tool } from './definition.ts'
 import { camel, spelling } from './names.ts'
 import { plainText } from './remote_message.ts'
@@ -229,7 +229,8 @@ export const ranOf = (name: string, result: JsonObject, bytes: number): Ran => {
       502,
       `${name} wants to ask the person something, which cannot be passed on here: call it at its own address`,
     )
-  const { content, structuredContent: structured } = result
+  const { content, structuredContent } = result
+  const structured = isDeep(structuredContent ?? null) ? null : structuredContent
   const all = (Array.isArray(content) ? (content as readonly unknown[]) : [])
     .slice(0, 1_000)
     .map(blockOf)

@@ -5,7 +5,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Json, JsonObject } from '../model.ts'
 import type { InnerAnswer } from '../net/inner.ts'
 import { Problem } from '../problem.ts'
-import { atPointer, isObject } from '../wire/json.ts'
+import { atPointer, isDeep, isObject } from '../wire/json.ts'
 import { retryAfterMs } from '../wire/retry_after.ts'
 import type { Step, Tool } from './definition.ts'
 import { isAct, itemsOf, requestsAhead } from './ahead.ts'
@@ -110,13 +110,6 @@ const failed = (
   value: fitted(value, FAULT_BYTES),
   retryAfter: null,
 })
-
-/** What is nested so deep is no answer but somebody's trap; nobody could read it either. */
-const MOST_NESTED = 64
-const isDeep = (value: Json, left = MOST_NESTED): boolean =>
-  typeof value === 'object' &&
-  value !== null &&
-  (left === 0 || Object.values(value).some((each: Json) => isDeep(each, left - 1)))
 
 const textOf = ({
   headers,

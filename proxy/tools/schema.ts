@@ -87,8 +87,24 @@ const cameAs = (value: unknown): string =>
       : `${/^[aeiou]/.test(typeof value) ? 'an' : 'a'} ${typeof value}`
 const shown = (text: string): string => JSON.stringify(text.slice(0, 64))
 
+const HUGE = 'a number beyond 2^53 - 1, which not every reader keeps as it is (RFC 7493 2.2)'
+/** What would not arrive as it was written; null: nothing. */
+const unfitIn = (value: unknown): string | null => {
+  if (typeof value === 'number')
+    return Number.isFinite(value) && Number.isSafeInteger(Math.trunc(value)) ? null : HUGE
+  if (typeof value === 'string') return value.isWellFormed() ? null : 'half of a character'
+  if (typeof value !== 'object' || value === null) return null
+  for (const each of [...(Array.isArray(value) ? [] : Object.keys(value)), ...Object.values(value)]) {
+    const unfit = unfitIn(each)
+    if (unfit !== null) return unfit
+  }
+  return null
+}
+
 const wrongIn = (one: Input, value: unknown): string | null => {
   const { name, type } = one
+  const unfit = unfitIn(value)
+  if (unfit !== null) return `\`${name}\` holds ${unfit}`
   if (!is(type, value)) {
     const of = one.enum === null ? '' : `, one of ${one.enum.join(', ')}`
     return `\`${name}\` must be ${A[type]}${of}, not ${cameAs(value)}`
@@ -120,7 +136,12 @@ export const checkArguments = (
     return { wrong: `the arguments must be one object, not ${cameAs(given)}` }
   const all = given ?? {}
   // Only its server knows what it takes.
-  if (remote !== undefined) return { args: new Map(Object.entries(all as JsonObject)) }
+  if (remote !== undefined) {
+    const unfit = unfitIn(all)
+    return unfit === null
+      ? { args: new Map(Object.entries(all as JsonObject)) }
+      : { wrong: `the arguments hold ${unfit}` }
+  }
   const wrong: string[] = []
   const known = new Set(input.map((one) => one.name))
   const may = known.size === 0 ? 'it takes none' : `it takes ${[...known].join(', ')}`

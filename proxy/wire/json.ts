@@ -78,6 +78,21 @@ export const exactly = (_key: string, value: unknown, context?: Source): unknown
 /** The document alone. */
 export const parseStrict = (text: string): unknown => readStrict(text).value
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+/**
+ * The same of what came on the wire, where other bytes than UTF-8 would all become the same letter (RFC 8259 8.1).
+ * @throws SyntaxError also for bytes that are not UTF-8
+ */
+export const parseStrictBytes = (bytes: Uint8Array): unknown => parseStrict(utf8Text(bytes))
+/** @throws SyntaxError for bytes that are not UTF-8 */
+export const utf8Text = (bytes: Uint8Array): string => {
+  try {
+    return utf8.decode(bytes)
+  } catch (error) {
+    throw new SyntaxError('it is not UTF-8', { cause: error })
+  }
+}
+
 const SURROGATE = /\\u[dD][89a-fA-F]/
 
 /** Needs no escape, and no second look. */
@@ -101,6 +116,13 @@ export const isObject = (value: unknown): value is { readonly [name: string]: un
  * call. That costs a tenth of a microsecond, where writing the whole of a policy's input anew costs more than one.
  */
 export const members = (of: object): string => JSON.stringify(of).slice(1, -1)
+
+/** What is nested so deep is no answer but somebody's trap; nobody could read it either. */
+const MOST_NESTED = 64
+export const isDeep = (value: unknown, left = MOST_NESTED): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  (left === 0 || Object.values(value).some((each) => isDeep(each, left - 1)))
 
 /** RFC 6901 over own members only. undefined: nothing there. */
 export const atPointer = (value: unknown, pointer: string): unknown => {

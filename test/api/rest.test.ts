@@ -31,12 +31,21 @@ const house = () => {
     const answer = await app.request(path, init)
     return { answer, json: (await answer.json()) as Record<string, unknown> }
   }
-  const post = (body: string, type = 'application/json') =>
+  const post = (body: string | Uint8Array<ArrayBuffer>, type = 'application/json') =>
     ask('/things', { method: 'POST', body, headers: { 'content-type': type } })
   return { ask, post, logged }
 }
 
 describe('a body', () => {
+  test('of other bytes than UTF-8 names nobody: two names would become one', async () => {
+    const { answer, json } = await house().post(
+      new Uint8Array(Buffer.from('{"name":"al\xffce"}', 'latin1')),
+    )
+    expect(answer.status).toBe(400)
+    expect(json).toMatchObject({ code: 'request_invalid' })
+    const marked = await house().post('\ufeff{"name":"alice"}')
+    expect(marked.json).toEqual({ name: 'alice' })
+  })
   test.each(['application/json', 'Application/JSON; charset=utf-8', 'application/json ;x=y'])(
     'is read as %s',
     async (type) => {

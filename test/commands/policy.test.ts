@@ -48,6 +48,20 @@ describe('the compiler', () => {
     await expect(findOpa({ opa: file })).rejects.toThrow(/is 1\.9\.0/)
   })
 
+  test('that cannot be run, or is a folder of that name, is passed over and named', async () => {
+    const [broken, folder] = [join(root, 'broken'), join(root, 'folder')]
+    mkdirSync(join(folder, 'opa'), { recursive: true })
+    mkdirSync(broken)
+    writeFileSync(join(broken, 'opa'), '#!/bin/sh\nexit 3\n', { mode: 0o755 })
+    const path = `${broken}:${folder}`
+    await expect(findOpa({ named: '', path })).rejects.toThrow(
+      `but ${broken}/opa does not say its version, ${folder}/opa does not say its version: install it`,
+    )
+    const good = join(root, 'opa')
+    writeFileSync(good, `#!/bin/sh\necho "Version: ${OPA_VERSION}"\n`, { mode: 0o755 })
+    expect(await findOpa({ path: `${path}:${root}` })).toBe(good)
+  })
+
   test('that is nowhere is an exit code and one line', async () => {
     mkdirSync(join(root, 'policies'))
     writeFileSync(join(root, 'policies/.manifest'), '{}')

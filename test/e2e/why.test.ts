@@ -336,6 +336,17 @@ describe('diff', () => {
     const { code, err } = await diff(BUNDLE, { evidence: [written(forged)] })
     expect([code, err]).toEqual([2, expect.stringContaining('the evidence was changed')])
   })
+  test('each thing that is wrong with a candidate has a line of its own', async () => {
+    const folder = join(deputy.dir, 'empty')
+    mkdirSync(folder)
+    const { code, err } = await diff(folder)
+    expect(code).toBe(2)
+    expect(err.split('\n')).toEqual([
+      `${folder}: the policy bundle cannot be used:`,
+      '- there is no .manifest',
+      '- there is no policy.wasm: build it with -t wasm',
+    ])
+  })
   test('whoever looks is told how far it is', async () => {
     const told: number[] = []
     await diff(BUNDLE, { progress: (n: number) => void told.push(n) })
@@ -355,6 +366,26 @@ describe('who can', () => {
     expect(code).toBe(0)
     expect((await who('acme.admin')).code).toBe(1)
     expect((await who('acme.nothing')).err).toContain('acme has no operation acme.nothing')
+  })
+  test('where tags name agents, those that nothing names may too, and no setting is one', async () => {
+    const agents = { laptop: [{ access: ['read'] }], '*': [{ access: ['read'] }] }
+    const asserted = (all: Loaded): Loaded => ({
+      ...all,
+      config: { ...all.config, identity: { ...all.config.identity, trust: 'asserted' } },
+    })
+    const who = async (all: Loaded): Promise<string> =>
+      (await ran((io) => policyWhoCan({ ...io, loaded: asserted(all), operation: 'acme.get', connection: 'acme' }))).out
+    expect(await who(loaded)).toContain('alice through any agent: once connected')
+    const data = tables({ agents })
+    const policy = { ...loaded.config.policy, data }
+    expect(await who({ ...loaded, config: { ...loaded.config, policy } })).toContain(
+      'alice through laptop, any other agent: once connected',
+    )
+    const { code, err } = await explain('GET /api.acme.test/items/7', {
+      user: 'alice',
+      loaded: asserted(loaded),
+    })
+    expect([code, err]).toEqual([2, 'name the person with --user, and the agent with --agent'])
   })
   test('of a source that is no file tells by groups', async () => {
     const entitlements = { ...loaded.config.entitlements, source: 'scim' as const }

@@ -21,6 +21,11 @@ test.each([
   ['another line end', '\u2028', '2028'],
   ['a tag character', '\u{e0041}', 'E0041'],
   ['a filler', '\u3164', '3164'],
+  ['a variation selector, which can carry a byte', '\u{e0142}', 'E0142'],
+  ['one of the old sixteen', '\ufe01', 'FE01'],
+  ['the one for pictures, behind a letter', '\ufe0f', 'FE0F'],
+  ['a joiner of graphemes', '\u034f', '034F'],
+  ['a mark of Mongolian', '\u180b', '180B'],
   ['half a pair', '\ud800', 'D800'],
 ])('%s is named', async (_name, one, code) => {
   expect(await shown(`a${one}b`)).toBe(`<bdi>a<mark>U+${code}</mark>b</bdi>`)
@@ -28,6 +33,8 @@ test.each([
 
 test('lines and tabs stay, umlauts and other scripts too', async () => {
   expect(await shown('ä\tß\r\n東京\n')).toBe('<bdi>ä\tß\n東京\n</bdi>')
+  expect(await shown('\u2764\ufe0f')).toBe('<bdi>\u2764\ufe0f</bdi>')
+  expect(await shown('\u2764\ufe0f\ufe0f')).toBe('<bdi>\u2764\ufe0f<mark>U+FE0F</mark></bdi>')
 })
 
 test('what is mostly unseen is no text', () => {

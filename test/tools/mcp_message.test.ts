@@ -13,10 +13,14 @@ const heads = (method: string, more: Readonly<Record<string, string>> = {}) => (
   ...more,
 })
 const read = (message: unknown, headers: Readonly<Record<string, string>> = {}) =>
-  readAsked(typeof message === 'string' ? message : JSON.stringify(message), headers)
+  readAsked(Buffer.from(typeof message === 'string' ? message : JSON.stringify(message)), headers)
 const request = (method: string, params: object = {}) => ({ jsonrpc: '2.0', id: 1, method, params })
 
 describe('a message is read in one way', () => {
+  test('bytes that are not UTF-8 are no message: all of them would be one letter', () => {
+    const bytes = Buffer.from('{"jsonrpc":"2.0","id":"\xff","method":"ping"}', 'latin1')
+    expect(readAsked(bytes, {})).toMatchObject({ kind: 'fault', code: -32700, id: null })
+  })
   test('of the newer revision: the call, its arguments, and what the host gives back', () => {
     const asked = read(
       request('tools/call', {

@@ -1,6 +1,6 @@
 // Tools of MCP servers as a definition lists them, as a server describes them, and what becomes of a result.
 import { expect, test } from 'vitest'
-import type { Connection } from '../../proxy/model.ts'
+import type { Connection, JsonObject } from '../../proxy/model.ts'
 import { parseProvider } from '../../proxy/providers/parse.ts'
 import { describedBy, errorOf, ranOf, readPage, remoteTools } from '../../proxy/tools/remote.ts'
 
@@ -114,5 +114,14 @@ test('a result is bounded, and is the server’s where it says that it failed', 
     kind: 'failed',
     status: 502,
     message: 'Acme answered the error -32602: a b',
+  })
+})
+
+test('structure that nobody could read is left out, and the content passes', () => {
+  const trap: unknown = JSON.parse(`{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}`)
+  const content = [{ type: 'text', text: 'done' }]
+  expect(ranOf('Acme', { content, structuredContent: trap } as JsonObject, 65_536)).toMatchObject({
+    kind: 'done',
+    served: { content, structured: false },
   })
 })

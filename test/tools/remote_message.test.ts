@@ -87,6 +87,7 @@ test.each([
 
 test('a text of a server is one line without what is not shown, and ends in time', () => {
   expect(plainText(' a\n\n\u0000b\u202ec\u200b ', 20)).toBe('a b c')
+  expect(plainText('a\u{e0142}\ufe01b\u3164', 20)).toBe('a b')
   expect(plainText('x'.repeat(1_000_000), 10)).toBe(`${'x'.repeat(9)}…`)
   expect(plainText(7, 10)).toBe('')
 })

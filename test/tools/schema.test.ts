@@ -97,3 +97,26 @@ test('of a thousand faults ten are told', () => {
   const given = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`a${i}`, 1]))
   expect(wrongOf(given)?.split('; ').at(-1)).toBe('and 991 more')
 })
+
+test.each([
+  [{ title: '\ud800' }, '`title` holds half of a character'],
+  [JSON.parse('{"title":"t","priority":9007199254740993}'), /^`priority` holds a number beyond 2\^53/],
+  [JSON.parse('{"title":"t","tags":["a","\\udc00"]}'), '`tags` holds half of a character'],
+])('what would not arrive as it was written is refused', (given, said) => {
+  expect(wrongOf(given)).toMatch(said)
+})
+test.each([
+  ['{"a":{"b":[1e400]}}', 'the arguments hold a number beyond 2^53'],
+  ['{"a":-9007199254740993}', 'the arguments hold a number beyond 2^53'],
+  ['{"\\ud800":1}', 'the arguments hold half of a character'],
+  ['{"a":[{"b":"\\udfff"}]}', 'the arguments hold half of a character'],
+])('also of a server whose schema nobody here knows: %s', (given, said) => {
+  const remote = { tool: 'x', schema: {} }
+  const checked = checkArguments({ ...note, remote }, JSON.parse(given))
+  expect('wrong' in checked && checked.wrong).toContain(said)
+})
+test('numbers that every reader keeps pass', () => {
+  const remote = { tool: 'x', schema: {} }
+  const given = { a: [0.1, -9007199254740991, 9007199254740991, 1e15, 5e-324, '\ud83d\ude00'] }
+  expect(checkArguments({ ...note, remote }, given)).toEqual({ args: new Map([['a', given.a]]) })
+})

@@ -9,11 +9,14 @@ import {
   markNumbers,
   meansUnauthorized,
   memberAt,
+  isDeep,
   parseStrict,
+  parseStrictBytes,
   quoted,
   quotedList,
   readStrict,
   isObject,
+  utf8Text,
 } from '../../proxy/wire/json.ts'
 
 const keysOf = (value: unknown): readonly string[] =>
@@ -174,4 +177,17 @@ test('is there a number in it?', () => {
   for (const value of [0, [1], { a: [{ b: 2 }] }]) expect(hasNumber(value)).toBe(true)
   for (const value of [null, '1', true, [], ['1', null], { a: { b: false } }])
     expect(hasNumber(value)).toBe(false)
+})
+
+describe('bytes', () => {
+  test('are read as UTF-8 and as nothing else; a mark of order is no part of the text', () => {
+    expect(parseStrictBytes(Buffer.from('\ufeff{"a":"ä"}'))).toEqual({ a: 'ä' })
+    for (const odd of ['{"a":"\xff"}', '{"a":"\xed\xa0\x80"}', '{"a":"\xc0\xaf"}'])
+      expect(() => parseStrictBytes(Buffer.from(odd, 'latin1'))).toThrow(SyntaxError)
+    expect(() => utf8Text(Buffer.from('\xff', 'latin1'))).toThrow('it is not UTF-8')
+  })
+  test('nesting is deep beyond 64, however deep it is', () => {
+    const nested = (n: number): unknown => JSON.parse('['.repeat(n) + ']'.repeat(n))
+    expect([64, 65, 200_000].map((n) => isDeep(nested(n)))).toEqual([false, true, true])
+  })
 })

@@ -245,7 +245,7 @@ export const policyDiff = async (options: DiffOptions): Promise<number> => {
     if (same + changed === 0 || unread > 0 || broken > 0 || sealed > 0) return 2
     return changed > 0 ? 1 : 0
   } catch (error) {
-    complain(messageOf(error))
+    for (const line of messageOf(error).split('\n')) complain(line)
     return 2
   } finally {
     for (const close of opened) await close()

@@ -1,10 +1,10 @@
 // `deputy policy explain`: which rules and rows decided a call, what the nearest row lacked, and what would change it.
-import { readFile } from 'node:fs/promises'
 import { decisionsIn, newTally, type Recorded } from '../../audit/decisions.ts'
 import { naming } from '../../config/backend.ts'
 import type { Loaded } from '../../config/load.ts'
 import { snapshotOf } from '../../compose/snapshot.ts'
 import type { Directory } from '../../directory/source.ts'
+import { readWhole } from '../../files.ts'
 import type { Decision, Entitlements, JsonObject, PolicyEngine, Principal } from '../../model.ts'
 import { visible } from '../../observe/log.ts'
 import type { Decide, Question } from '../../pipeline/decide.ts'
@@ -290,7 +290,8 @@ export const principalOf = (
       tenant: tenant ?? tenants[0] ?? 'default',
       realm: realm ?? realms[0] ?? '',
     },
-    agent: agent ?? config.identity.agent ?? '',
+    // Signed tags name their agent, and no setting does.
+    agent: agent ?? (config.identity.trust === 'plain' ? config.identity.agent : ''),
     verified: config.identity.trust === 'asserted',
     claims: null,
     issuedAt: null,
@@ -317,7 +318,7 @@ const explainCall = async (
   const known = await people.ask(who.person, 0)
   if (known === null) print(`${user} is not in the file of people`)
   const questions = await questionsOf(
-    { ...call, connection, contentType, body: body === undefined ? null : await readFile(body) },
+    { ...call, connection, contentType, body: body === undefined ? null : await readWhole(body) },
     snapshotOf(connections),
     {
       principal: who,

@@ -1,5 +1,4 @@
 // What a question about policy is asked of: the policy in force, another beside it, the file of people, the evidence.
-import { readFile } from 'node:fs/promises'
 import { chainsOf } from '../../audit/chains.ts'
 import { INPUTS } from '../../audit/inputs.ts'
 import { openInputs, type OpenedInputs } from '../../audit/opened_inputs.ts'
@@ -12,6 +11,7 @@ import { naming } from '../../config/backend.ts'
 import type { Loaded } from '../../config/load.ts'
 import { sourcesOf } from '../../config/schema.ts'
 import { openFileDirectory, type FileDirectory } from '../../directory/file.ts'
+import { readText } from '../../files.ts'
 import type { Decision, JsonObject, PolicyEngine } from '../../model.ts'
 import type { Decide, Question } from '../../pipeline/decide.ts'
 import { visible } from '../../observe/log.ts'
@@ -99,7 +99,7 @@ export const withPolicy = async (
     if (people !== null) closing.push(people.close)
     return await work(policy, people)
   } catch (error) {
-    complain(visible(messageOf(error)))
+    for (const line of messageOf(error).split('\n')) complain(visible(line))
     return 2
   } finally {
     for (const close of closing) await close()
@@ -128,7 +128,7 @@ export type InputsOptions = {
 }
 
 const investigatorIn = async (path: string): Promise<InvestigatorKey> => {
-  const text = await readFile(path, 'utf8')
+  const text = await readText(path)
   try {
     return privateKeyOf(text)
   } catch (error) {

@@ -38,10 +38,10 @@ type Someone = {
 type Can = { readonly how: string } | null
 
 const NO_ACCOUNT: Holding = { kind: 'none' }
-/** Stands for an agent that no row names. */
-const ANY = 'any'
+/** Stands for an agent that nothing names: no tag has such an id. */
+const [ANY, OTHER] = ['any agent', 'any other agent']
 
-/** Every agent that the configuration, a row or a ceiling names. */
+/** Every agent that the configuration, a row or a ceiling names; and any other, where tags may name others. */
 const agentsOf = ({ config, agents }: Loaded, { tables }: Policy): readonly string[] => {
   const rows = Object.values(tables.get('grants') ?? {}).flatMap((byId) =>
     Object.values(typeof byId === 'object' && byId !== null ? byId : {}),
@@ -54,14 +54,16 @@ const agentsOf = ({ config, agents }: Loaded, { tables }: Policy): readonly stri
   })
   const all = new Set([
     ...agents.keys(),
-    ...(config.identity.agent === undefined ? [] : [config.identity.agent]),
+    ...(config.identity.trust === 'plain' ? [config.identity.agent] : []),
     ...config.applications.map(({ agent }) => agent),
     ...config.workloads.flatMap(({ agent }) => agent),
     ...named,
     ...Object.keys(tables.get('agents') ?? {}),
   ])
   all.delete('*')
-  return all.size === 0 ? [ANY] : [...all].toSorted()
+  if (all.size === 0) return [ANY]
+  // What is granted to `*` is granted to those, too.
+  return [...[...all].toSorted(), ...(config.identity.trust === 'plain' ? [] : [OTHER])]
 }
 
 const LATER: Readonly<Record<string, string>> = {

@@ -172,7 +172,8 @@ describe('powers', () => {
     expect(where(/\bprocess\.(?:exit|abort|reallyExit)\b/, ['main.ts'])).toEqual([])
   })
   test('nothing prints by console', () => {
-    expect(where(/\bconsole\./, [])).toEqual([])
+    // A page of docs/ has the word for its name.
+    expect(where(/\bconsole\.(?!md\b)/, [])).toEqual([])
   })
   test('a secret is revealed where it is sealed, sent to a token endpoint or put into a header', () => {
     const allowed = [
@@ -356,7 +357,6 @@ describe('tests', () => {
     'store/agents.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/runs.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/standings.ts': ['store/store.test.ts', 'one test for both databases'],
-    'store/statements.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/tables.ts': ['store/store.test.ts', 'one test for both databases'],
     'tokens/pending.ts': ['tokens/refresh.test.ts', 'what a refresh leaves when the store is down'],
   }

@@ -79,6 +79,12 @@ type After =
       readonly reference?: string | null
     }
 
+/** Where a person goes on to after a consent that left nothing open; null: nowhere. */
+const wayOn = (returnTo: ConnectDeps['returnTo'], { nextUri, missing }: Flow): string | null =>
+  nextUri !== null && missing.length === 0 && mayReturnTo(returnTo, nextUri)
+    ? new URL(nextUri).href
+    : null
+
 export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { flows, signIn, connections } = deps
   const { publicUrl } = deps.session
@@ -118,11 +124,6 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       }),
     )
   }
-  const mayLeave = ({ nextUri, missing }: Flow): string | null =>
-    nextUri !== null && missing.length === 0 && mayReturnTo(deps.returnTo, nextUri)
-      ? new URL(nextUri).href
-      : null
-
   const ended = (
     c: Context,
     flow: Flow,
@@ -299,7 +300,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       const to = signIn.at(done.flowId)
       return frame.goOn(c, new URL(to).host, to)
     }
-    const next = done.kind === 'completed' ? mayLeave(done.flow) : null
+    const next = done.kind === 'completed' ? wayOn(deps.returnTo, done.flow) : null
     if (next !== null) return frame.goOn(c, new URL(next).host, next)
     const account = done.kind === 'completed' ? done.account.slice(0, 256) : null
     return frame.tell(c, 'result', { kind: 'ended', flow: flow.hash, account } satisfies After, by)
@@ -390,7 +391,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       const to = flowId === null ? null : signIn.at(flowId)
       if (to !== null) return frame.goOn(c, new URL(to).host, to)
     } else if (await flows.grantOnly(flow, session.verified)) {
-      const next = mayLeave({ ...flow, missing: [] })
+      const next = wayOn(deps.returnTo, { ...flow, missing: [] })
       return next === null ? over() : frame.goOn(c, new URL(next).host, next)
     }
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
@@ -442,9 +443,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (again !== null && signIn.kind === 'visit') return show(c, pages.awaitingPage(), 409)
     if (again?.status === 'pending') return show(c, pages.brokenCallbackPage(), 400)
     const next = completed
-      ? mayLeave(finished.flow)
+      ? wayOn(deps.returnTo, finished.flow)
       : again?.status === 'completed'
-        ? mayLeave(again)
+        ? wayOn(deps.returnTo, again)
         : null
     if (next !== null) return see(c, next)
     if (finished.kind === 'wrong_person' && session !== null)

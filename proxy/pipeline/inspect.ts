@@ -230,7 +230,7 @@ const unreadable = ({ essence }: Media, needed: boolean): Problem =>
   )
 
 const read = async (
-  coming: Buffer | Promise<Buffer | null>,
+  coming: Buffer | null | Promise<Buffer | null>,
   streamed: Body,
   media: Media,
   {

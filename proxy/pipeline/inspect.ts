@@ -209,9 +209,13 @@ const unzipped = async (
       else if ('code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE') reject(tooLong(cap))
       else
         reject(
-          new Problem('request_invalid', 'the body is not the gzip that its Content-Encoding says', {
-            cause,
-          }),
+          new Problem(
+            'request_invalid',
+            'the body is not the gzip that its Content-Encoding says',
+            {
+              cause,
+            },
+          ),
         )
     })
   })

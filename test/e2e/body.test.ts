@@ -156,9 +156,15 @@ describe('a definition that says nothing about bodies', () => {
   test('gzip hides nothing, and arrives as it was read; another coding is refused', async () => {
     const gzip = ['Content-Encoding: gzip', 'Content-MD5: x']
     await refused(send('/api.stream.test/a', FORM, gzipSync('_method=DELETE'), gzip), 400)
-    await refused(send('/api.stream.test/a', JSON_TYPE, gzipSync(`{"access_token":"${FORGED}"}`), gzip), 400)
+    await refused(
+      send('/api.stream.test/a', JSON_TYPE, gzipSync(`{"access_token":"${FORGED}"}`), gzip),
+      400,
+    )
     await refused(send('/api.stream.test/a', JSON_TYPE, gzipSync('[]').subarray(0, 12), gzip), 400)
-    await refused(send('/api.stream.test/a', JSON_TYPE, gzipSync(`"${'x'.repeat(66_000)}"`), gzip), 413)
+    await refused(
+      send('/api.stream.test/a', JSON_TYPE, gzipSync(`"${'x'.repeat(66_000)}"`), gzip),
+      413,
+    )
     await refused(send('/api.stream.test/a', FORM, 'a=1', ['Content-Encoding: br']), 415)
     await refused(send('/api.stream.test/a', FORM, 'a=1', ['Content-Encoding: gzip, gzip']), 415)
     const more = Buffer.concat([gzipSync('{}'), Buffer.from('and more')])

@@ -63,10 +63,13 @@ test.skipIf(lacks !== '')(
     upstream.handle = ({ who, method, url, body }, res) => {
       if (url === '/events') {
         res.writeHead(200, { 'content-type': 'text/event-stream' }).write(`data: 1 ${who}\n`)
-        return void open.set(who, () => void res.end(`data: 2 ${who}\n`))
+        open.set(who, () => void res.end(`data: 2 ${who}\n`))
+        return
       }
       if (url === '/go') open.get(who)?.()
-      res.writeHead(200, { 'content-type': 'text/plain' }).end(`${method} ${who} ${body.toString()}`)
+      res
+        .writeHead(200, { 'content-type': 'text/plain' })
+        .end(`${method} ${who} ${body.toString()}`)
     }
     const at = {
       http: `${deputy.agent}/api.acme.test`,

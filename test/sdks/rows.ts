@@ -211,7 +211,7 @@ export const ROWS: readonly Row[] = [
   row(
     'Java',
     'google-api-client',
-    'JAVA_TOOL_OPTIONS; new Gmail.Builder(transport, json, new HttpCredentialsAdapter(GoogleCredentials.create(tag))).build()',
+    'JAVA_TOOL_OPTIONS; new Gmail.Builder(new ApacheHttpTransport(), json, new HttpCredentialsAdapter(GoogleCredentials.create(tag))).build()',
     '`e.getHeaders().getFirstHeaderStringValue("Deputy-Answer")`; the link is in `e.getContent()`',
     { calls: 21, who: 'google' },
   ),

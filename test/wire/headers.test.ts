@@ -14,6 +14,7 @@ import {
   createSift,
   namedTrailers,
   scopesLacking,
+  uncoded,
   upstreamHeaders,
   type UpstreamInput,
 } from '../../proxy/wire/headers.ts'
@@ -47,6 +48,12 @@ const valuesOf = (headers: readonly string[], name: string): readonly string[] =
 
 const answerHeaders = (raw: readonly (string | Buffer)[], changed = false): string[] =>
   edited(createAnswerReader()(raw), changed, false, (value) => value)
+
+test('of a body that was unpacked neither coding nor digest is sent', () => {
+  const kept = ['a', 'content-encoding', 'content-encoding', 'gzip', 'content-md5', 'x', 'b', 'c']
+  const sifted = { kept, accepted: 'gzip', stripped: ['header:authorization'] }
+  expect(uncoded(sifted)).toEqual({ ...sifted, kept: ['a', 'content-encoding', 'b', 'c'] })
+})
 
 describe('what the agent may say', () => {
   test.each([

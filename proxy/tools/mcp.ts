@@ -413,7 +413,9 @@ export const createMcp = (deps: McpDeps) => {
     const of = path.slice(METADATA.length)
     const known = of === '' ? rows.has('/mcp') || rows.size > 0 : rows.has(of)
     if (req.method !== 'GET')
-      throw new Problem('method_not_allowed', 'only GET is known here', { headers: { allow: 'GET' } })
+      throw new Problem('method_not_allowed', 'only GET is known here', {
+        headers: { allow: 'GET' },
+      })
     if (!known || deps.issuers.length === 0)
       throw new Problem('route_not_found', 'there is no such protected resource')
     const first = rows.has('/mcp') ? '/mcp' : (deps.endpoints[0]?.path ?? '/mcp')

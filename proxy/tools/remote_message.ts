@@ -165,7 +165,10 @@ export const plainText = (text: unknown, most: number): string => {
   if (typeof text !== 'string') return ''
   const line = text
     .slice(0, most * 4)
-    .replaceAll(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\s]+/gu, ' ')
+    .replaceAll(
+      /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\s]+/gu,
+      ' ',
+    )
     .trim()
   return line.length <= most ? line : `${line.slice(0, most - 1).trimEnd()}…`
 }

@@ -94,7 +94,10 @@ const unfitIn = (value: unknown): string | null => {
     return Number.isFinite(value) && Number.isSafeInteger(Math.trunc(value)) ? null : HUGE
   if (typeof value === 'string') return value.isWellFormed() ? null : 'half of a character'
   if (typeof value !== 'object' || value === null) return null
-  for (const each of [...(Array.isArray(value) ? [] : Object.keys(value)), ...Object.values(value)]) {
+  for (const each of [
+    ...(Array.isArray(value) ? [] : Object.keys(value)),
+    ...Object.values(value),
+  ]) {
     const unfit = unfitIn(each)
     if (unfit !== null) return unfit
   }

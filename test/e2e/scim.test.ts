@@ -119,6 +119,21 @@ const call = async (method = 'GET'): Promise<readonly [number, string]> => {
 const FINE = [200, 'ok']
 const DENIED = [403, 'policy_denied']
 
+test('a name of other bytes than UTF-8 is nobody: two of them would become one', async () => {
+  const answer = await fetch(`${deputy.connect}/scim/v2/Users`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${BEARER}`, 'content-type': 'application/scim+json' },
+    body: new Uint8Array(
+      Buffer.from(
+        '{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"al\xffce"}',
+        'latin1',
+      ),
+    ),
+  })
+  expect(answer.status).toBe(400)
+  expect(await answer.json()).toMatchObject({ scimType: 'invalidSyntax' })
+})
+
 describe('what is pushed decides', () => {
   let alice = ''
   let team = ''

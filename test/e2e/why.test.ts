@@ -374,7 +374,11 @@ describe('who can', () => {
       config: { ...all.config, identity: { ...all.config.identity, trust: 'asserted' } },
     })
     const who = async (all: Loaded): Promise<string> =>
-      (await ran((io) => policyWhoCan({ ...io, loaded: asserted(all), operation: 'acme.get', connection: 'acme' }))).out
+      (
+        await ran((io) =>
+          policyWhoCan({ ...io, loaded: asserted(all), operation: 'acme.get', connection: 'acme' }),
+        )
+      ).out
     expect(await who(loaded)).toContain('alice through any agent: once connected')
     const data = tables({ agents })
     const policy = { ...loaded.config.policy, data }

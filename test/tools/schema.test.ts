@@ -100,7 +100,10 @@ test('of a thousand faults ten are told', () => {
 
 test.each([
   [{ title: '\ud800' }, '`title` holds half of a character'],
-  [JSON.parse('{"title":"t","priority":9007199254740993}'), /^`priority` holds a number beyond 2\^53/],
+  [
+    JSON.parse('{"title":"t","priority":9007199254740993}'),
+    /^`priority` holds a number beyond 2\^53/,
+  ],
   [JSON.parse('{"title":"t","tags":["a","\\udc00"]}'), '`tags` holds half of a character'],
 ])('what would not arrive as it was written is refused', (given, said) => {
   expect(wrongOf(given)).toMatch(said)

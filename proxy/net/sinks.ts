@@ -15,14 +15,18 @@ export type Sink = { readonly push: (chunk: Buffer) => boolean; readonly end: ()
 
 /**
  * Limits a streamed body (bytes), and keeps the caller's socket alive when the upstream breaks.
- * @param moved some of it went on
+ * @param moved so many bytes of it went on
  */
-export const bounded = (req: IncomingMessage, limit: number, moved: () => void): Transform => {
+export const bounded = (
+  req: IncomingMessage,
+  limit: number,
+  moved: (bytes: number) => void,
+): Transform => {
   let size = 0
   const pipe = new Transform({
     transform(chunk: Buffer, _encoding, done: TransformCallback) {
       size += chunk.length
-      moved()
+      moved(chunk.length)
       if (size <= limit) return done(null, chunk)
       const what = `the body passes limits.request_body (${limit} bytes)`
       return done(new Problem('request_too_large', what))

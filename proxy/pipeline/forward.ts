@@ -25,6 +25,7 @@ import {
   type Sifted,
 } from '../wire/headers.ts'
 import type { Body } from './inspect.ts'
+import { createSweep } from '../observe/memory.ts'
 import type { UpstreamSeen } from '../observe/metrics.ts'
 import type { Timeline } from '../observe/timeline.ts'
 
@@ -156,6 +157,7 @@ export const createForward = (deps: {
 }): { readonly forward: Forward; readonly close: () => void } => {
   const { clock, dispatcher } = deps
   const scrubberFor = createScrubbers()
+  const sweep = createSweep()
   // One timer for all calls instead of one each: a second's precision is enough for an idle deadline.
   const live = createSlots<Sending>()
   let tick = 0
@@ -276,8 +278,9 @@ export const createForward = (deps: {
 
   /** A body that goes on while it comes. */
   const streamed = (call: Sending, http2: boolean) => {
-    const pipe = bounded(call.req, deps.requestBody, () => {
+    const pipe = bounded(call.req, deps.requestBody, (bytes) => {
       call.seen = tick
+      sweep(bytes)
     })
     if (!http2) return pipe
     // Whoever has the whole answer sends no more, and the stream must not stay open for it.
@@ -375,6 +378,7 @@ export const createForward = (deps: {
     const failed = (error: Error): void =>
       stop(call, error instanceof Problem ? error : fault(error, call.sent))
     const flow = (started: Dispatcher.DispatchController | null, chunk: Buffer): void => {
+      sweep(chunk.length)
       if (answers.data(call, chunk) || started === null) return
       started.pause()
       call.res.once('drain', () => started.resume())

@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { startChild } from '../support/deputy.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 const SOURCE = fileURLToPath(new URL('../../proxy/observe/memory.ts', import.meta.url))
 const CHILD = `
@@ -32,4 +34,92 @@ test('what nobody holds any more is given back at once, in a process of an ordin
   // Nothing had been given back until then.
   expect(before).toBeGreaterThan(full * 0.8)
   expect(after).toBeLessThan(full / 2)
+})
+
+const run = <T>(code: string): T => {
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--input-type=module', '-e', code, SOURCE],
+    { encoding: 'utf8' },
+  )
+  return JSON.parse(stdout || JSON.stringify({ stderr })) as T
+}
+
+const QUIET = `
+const { collectWhenQuiet } = await import(process.argv[1])
+const { rss } = process.memoryUsage
+const end = collectWhenQuiet(20)
+let kept = Array.from({ length: 400_000 }, (_, i) => ({ i, text: 'x'.repeat(i % 50) }))
+kept = kept.length
+const full = rss()
+const began = performance.now()
+while (rss() > full - 10e6 && performance.now() - began < 20_000)
+  await new Promise((resolve) => setTimeout(resolve, 200))
+end()
+console.log(JSON.stringify({ full, after: rss() }))
+`
+
+test('a process that has grown and then does nothing gives back what is garbage', () => {
+  const { full, after } = run<{ readonly full: number; readonly after: number }>(QUIET)
+  expect(full - after).toBeGreaterThan(10e6)
+})
+
+const STREAM = `
+const { createSweep } = await import(process.argv[1])
+const sweep = createSweep()
+const through = (piece) => {
+  let most = 0
+  for (let i = 0; i < 256 * 16; i++) {
+    sweep(Buffer.alloc(65_536).length >= piece ? 65_536 : 0)
+    most = Math.max(most, process.memoryUsage().arrayBuffers)
+  }
+  return most
+}
+console.log(JSON.stringify({ alone: through(Infinity), swept: through(0) }))
+`
+
+test('what a stream was read into does not lie about', () => {
+  const { alone, swept } = run<{ readonly alone: number; readonly swept: number }>(STREAM)
+  expect(swept).toBeLessThan(alone / 2)
+})
+
+test.each(['GET', 'POST'])('nor in deputy, the way that %s goes', async (method) => {
+  const piece = Buffer.alloc(65_536, 'x')
+  const PIECES = 512
+  const upstream = await startUpstream()
+  upstream.people.set('at-alice-0123456789', 'alice')
+  upstream.handle = (_seen, res) => {
+    res.end(method === 'GET' ? Buffer.alloc(piece.length * PIECES) : 'got it')
+  }
+  const config = { limits: { request_body: '64MiB' } }
+  const held = [{ person: 'alice', connection: 'acme', token: 'at-alice-0123456789' }]
+  const traced = "import { setFlagsFromString } from 'node:v8'; setFlagsFromString('--trace-gc')"
+  const trace = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(traced)}` }
+  const deputy = await startChild({ upstream: upstream.origin, config, held }, undefined, trace)
+  try {
+    const body = new ReadableStream({
+      start(into) {
+        for (let i = 0; i < PIECES; i++) into.enqueue(piece)
+        into.close()
+      },
+    })
+    const answer = await fetch(`${deputy.agent}/api.acme.test/upload/big`, {
+      method,
+      headers: { 'deputy-user': 'alice', 'content-type': 'application/octet-stream' },
+      ...(method === 'GET' ? {} : { body, duplex: 'half' }),
+    })
+    expect(answer.status).toBe(200)
+    await answer.arrayBuffer()
+    await deputy.stop()
+    // What it traced is written whole by its end.
+    const asked =
+      deputy
+        .stdout()
+        .toString()
+        .match(/Scavenge.*testing/g) ?? []
+    expect(asked.length).toBeGreaterThan(4)
+  } finally {
+    await deputy.close()
+    await upstream.close()
+  }
 })

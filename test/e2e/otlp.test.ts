@@ -173,13 +173,12 @@ const hostile = async (
     req.on('end', () => {
       const said = answer(asked++)
       if (said === 'never') return
-      if (said === 'garbage') return req.socket.end('SSH-2.0-OpenSSH_9.9\r\n')
-      if (said === 'drip') {
+      if (said === 'garbage') req.socket.end('SSH-2.0-OpenSSH_9.9\r\n')
+      else if (said === 'drip') {
         res.writeHead(200, { 'content-length': '1000' }).write('\0')
         const drop = setInterval(() => res.write('\0'), 1_000)
-        return req.socket.once('close', () => clearInterval(drop))
-      }
-      if (said === 'reset') req.socket.destroy()
+        req.socket.once('close', () => clearInterval(drop))
+      } else if (said === 'reset') req.socket.destroy()
       else res.writeHead(said.status, said.headers).end(said.body)
     })
   })

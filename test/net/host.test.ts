@@ -96,15 +96,15 @@ test('the operators’ listener answers to the host by which browsers reach the 
   try {
     const at = deputy.addresses['operators'] ?? ''
     const status = async (...headers: readonly string[]): Promise<number> => {
-      const all = ['GET /below/console/style.css HTTP/1.1', ...headers, 'Connection: close']
-      return (await sendRaw(at, lines(...all))).status
+      const asked = 'GET /below/console/style.css HTTP/1.1'
+      return (await sendRaw(at, lines(asked, ...headers, 'Connection: close'))).status
     }
     expect(await status('Host: ops.example')).toBe(200)
     expect(await status('Host: evil.example')).toBe(421)
     expect(await status('Host: evil.example', 'X-Forwarded-Host: ops.example')).toBe(421)
     const connect = `http://127.0.0.1:${new URL(deputy.connect).port}`
-    const there = ['GET /console HTTP/1.1', 'Host: ops.example', 'Connection: close']
-    expect((await sendRaw(connect, lines(...there))).status).toBe(421)
+    const there = lines('GET /console HTTP/1.1', 'Host: ops.example', 'Connection: close')
+    expect((await sendRaw(connect, there)).status).toBe(421)
   } finally {
     await deputy.close()
   }

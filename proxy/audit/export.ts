@@ -1,6 +1,6 @@
 // Sends the evidence on, line for line and in order. The journal's own file is the queue, so that neither an outage nor a
 // restart loses a line; where it stopped is kept beside it.
-import { readFileSync, unlinkSync } from 'node:fs'
+import { readFileSync, statSync, unlinkSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { replaceFile } from '../files.ts'
 import type { Clock, Log } from '../model.ts'
@@ -86,6 +86,8 @@ export const createExport = (options: ExportOptions): Export => {
   /** Lines skipped since one was taken: a collector that takes nothing is not one that dislikes a line. */
   let skipped = 0
   let running: Promise<void> = Promise.resolve()
+  /** Read, and not taken yet: the collector lacks them as it lacks what was not read. */
+  let inHand: readonly Followed[] = []
   let stopAt = Infinity
 
   const over = (): boolean => ending.signal.aborted
@@ -171,11 +173,15 @@ export const createExport = (options: ExportOptions): Export => {
     while (!over()) {
       try {
         const lines = await follower.next(BATCH)
+        inHand = lines
         if (lines.length === 0) {
           kept([])
           if (options.clock.mono() >= stopAt) return
           await sleep(LOOK_MS)
-        } else if (await delivered(lines)) kept(lines)
+        } else if (await delivered(lines)) {
+          inHand = []
+          kept(lines)
+        }
       } catch (error) {
         failing(messageOf(error))
         await sleep(FIRST_MS)
@@ -187,8 +193,11 @@ export const createExport = (options: ExportOptions): Export => {
       running = run()
     },
     look: async () => follower.look().catch((error: unknown) => failing(messageOf(error))),
-    behind: follower.behind,
-    waits: follower.waits,
+    behind: () => inHand.reduce((sum, { bytes }) => sum + bytes.length + 1, 0) + follower.behind(),
+    waits: (file) => {
+      const ino = statSync(file, { throwIfNoEntry: false })?.ino
+      return inHand.some(({ place }) => place.ino === ino) || follower.waits(file)
+    },
     problem: () => problem,
     counts: () => counts,
     async close(ms) {

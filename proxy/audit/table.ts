@@ -45,21 +45,27 @@ export const cellsOf = (row: Row): Cells => {
   }
 }
 
+/** What begins a formula, also in the wide letters of East Asia. */
+const FORMULA = /^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/
+/** Where a list is parted by semicolons (as in Germany) or tabs, a cell begins here too, whatever quotes say. */
+const INNER = /([;\t][\s"']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])/g
 /** RFC 4180; what a spreadsheet would take for a formula is text there. */
 export const csvOf = (cells: readonly string[]): string =>
   cells
-    .map((cell) => (/^[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell))
-    .map((cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell))
+    .map((cell) => (FORMULA.test(cell) ? `'${cell}` : cell).replaceAll(INNER, "$1'"))
+    .map((cell) => (/[",;\t\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell))
     .join(',')
 
-/** One row of a table of Markdown: what would be markup or end the cell is escaped. */
+/** One row of a table of Markdown: what would be markup, a link or end the cell is escaped. */
 export const markdownOf = (cells: readonly string[]): string =>
   `| ${cells
     .map((cell) =>
       cell
         .replaceAll('&', '&amp;')
         .replaceAll('<', '&lt;')
-        .replaceAll(/[\\`*_[\]|]/g, (char) => `\\${char}`)
+        .replaceAll(/[\\`*_[\]|~$]/g, (char) => `\\${char}`)
+        .replaceAll(/:(?=\/\/)/g, '&#58;')
+        .replaceAll(/(?<=www)\./gi, '&#46;')
         .replaceAll(/[\r\n]+/g, ' '),
     )
     .join(' | ')} |`

@@ -46,7 +46,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '127.0.0.1:7412',
   ),
   'listeners.operators': key(
-    "The operators' API and [the console](console.md), apart from the pages; needed where `connect` is not on loopback.",
+    "The operators' API and their console, apart from the pages; needed where `connect` is not on loopback.",
     '127.0.0.1:7413',
   ),
   'listeners.names': key(

@@ -338,11 +338,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c.header('Cache-Control', 'public, max-age=3600')
     return c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
   })
-  app.get(
-    '/logo',
-    (c): Response | Promise<Response> =>
-      logoAnswer(c, deps.brand?.logo ?? null) ?? show(c, pages.notFoundPage(), 404),
-  )
+  app.get('/logo', (c): Response | Promise<Response> => {
+    return logoAnswer(c, deps.brand?.logo ?? null) ?? show(c, pages.notFoundPage(), 404)
+  })
   app.get('/problems/:code', (c) => {
     const code = c.req.param('code')
     return Object.hasOwn(CATALOGUE, code)

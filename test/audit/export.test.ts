@@ -94,6 +94,22 @@ test('an outage loses nothing, is told while it lasts, and heals', async () => {
   expect(each.counts()).toEqual({ sent: 5, failed: 3, rejected: 0 })
 })
 
+test('what was read and is not taken is lacking still: it is counted, and no retention removes its file', async () => {
+  append(0, 5)
+  const { got, send, asked } = collector('later', 'later', 'taken')
+  let goOn = (): void => {}
+  const told = new Promise<void>((resolve) => (goOn = resolve))
+  const each = started(async (...given) => {
+    if (asked() > 0) await told
+    return send(...given)
+  })
+  await expect.poll(() => each.problem()).toBe('down')
+  expect([each.behind(), each.waits(path)]).toEqual([fs.statSync(path).size, true])
+  goOn()
+  await expect.poll(() => got.length).toBe(5)
+  await expect.poll(() => [each.behind(), each.waits(path)]).toEqual([0, false])
+})
+
 test('a send that throws is an outage', async () => {
   append(0, 5)
   let asked = 0

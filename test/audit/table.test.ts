@@ -56,9 +56,35 @@ test('CSV quotes by RFC 4180, and nothing is a formula', () => {
     expect(csvOf([formula]).replace(/^"/, '')).toMatch(/^'/)
 })
 
+test('no formula stands where a spreadsheet parts cells by semicolons or tabs, and none in wide letters', () => {
+  for (const cell of [
+    'a;=1+1',
+    'a; -1',
+    'a;"=1',
+    "a;'=1",
+    'a\t@SUM(A1)',
+    ';;+1',
+    '\uff1d1',
+    'a;\uff0b1',
+  ]) {
+    // As a reader that parts them there sees it: quotes count at the beginning of a cell alone.
+    const parts = csvOf(['x', cell]).split(/[,;\t]/)
+    for (const part of parts)
+      expect([cell, part.replace(/^\s*"*\s*/, '')]).not.toEqual([
+        cell,
+        expect.stringMatching(/^[=+\-@\uff1d\uff0b]/),
+      ])
+  }
+  expect(csvOf(['a;b', 'c-d', 'e;f=g'])).toBe('"a;b",c-d,"e;f=g"')
+})
+
 test('Markdown has no markup of a person’s', () => {
   expect(markdownOf(['<b>|x|</b>', '[a](b)', 'c\n| d', '`e`', '&lt;'])).toBe(
     '| &lt;b>\\|x\\|&lt;/b> | \\[a\\](b) | c \\| d | \\`e\\` | &amp;lt; |',
+  )
+  // What renderers make of it by themselves: links, struck text, formulas.
+  expect(markdownOf(['https://evil.example', 'WWW.evil.example', '~~a~~ $b$'])).toBe(
+    '| https&#58;//evil.example | WWW&#46;evil.example | \\~\\~a\\~\\~ \\$b\\$ |',
   )
 })
 

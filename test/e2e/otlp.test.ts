@@ -160,6 +160,8 @@ type Answer = (count: number) =>
     }
   | 'never'
   | 'reset'
+  | 'drip'
+  | 'garbage'
 /** A collector that behaves as it is told; counts what it was sent. */
 const hostile = async (
   answer: Answer,
@@ -171,7 +173,12 @@ const hostile = async (
     req.on('end', () => {
       const said = answer(asked++)
       if (said === 'never') return
-      if (said === 'reset') req.socket.destroy()
+      if (said === 'garbage') req.socket.end('SSH-2.0-OpenSSH_9.9\r\n')
+      else if (said === 'drip') {
+        res.writeHead(200, { 'content-length': '1000' }).write('\0')
+        const drop = setInterval(() => res.write('\0'), 1_000)
+        req.socket.once('close', () => clearInterval(drop))
+      } else if (said === 'reset') req.socket.destroy()
       else res.writeHead(said.status, said.headers).end(said.body)
     })
   })
@@ -215,6 +222,7 @@ describe('a collector that', () => {
       /larger than/,
     ],
     ['resets', () => 'reset', /ECONNRESET|UND_ERR_SOCKET|other side closed/],
+    ['speaks no HTTP', () => 'garbage', /does not match the HTTP|HPE_/],
   ])(
     '%s keeps no call, is told of, and misses nothing once it is mended',
     async (_name, answer, why) => {
@@ -235,21 +243,38 @@ describe('a collector that', () => {
     },
   )
 
-  test('accepts and never answers is given up on after ten seconds, and the drain does not wait for it', async () => {
-    const collector = await hostile(() => 'never')
-    const deputy = await start(collector.origin, {}, { limits: { drain: '1s' } })
+  test.each([
+    ['accepts and never answers', 'never'],
+    ['answers a byte a second', 'drip'],
+  ] as const)(
+    '%s is given up on after ten seconds, and the drain does not wait for it',
+    async (_name, how) => {
+      const collector = await hostile(() => how)
+      const deputy = await start(collector.origin, {}, { limits: { drain: '1s' } })
+      expect(await call(deputy, 'alice')).toBe(200)
+      await expect.poll(collector.asked).toBe(1)
+      await expect
+        .poll(async () => (await fetch(`http://${deputy.admin}/readyz?verbose`)).text(), {
+          timeout: 20_000,
+        })
+        .toMatch(/no answer within 10 s/)
+      expect(await call(deputy, 'alice')).toBe(200)
+      await expect.poll(collector.asked, { timeout: 10_000 }).toBeGreaterThan(1)
+      const began = performance.now()
+      await deputy.stop()
+      expect(performance.now() - began).toBeLessThan(20_000)
+    },
+  )
+
+  test('speaks no TLS where https is said keeps no call, and gets no byte of the evidence', async () => {
+    const plain = await hostile(() => ({ status: 200 }))
+    const deputy = await start(plain.origin.replace('http:', 'https:'))
     expect(await call(deputy, 'alice')).toBe(200)
-    await expect.poll(collector.asked).toBe(1)
     await expect
-      .poll(async () => (await fetch(`http://${deputy.admin}/readyz?verbose`)).text(), {
-        timeout: 20_000,
-      })
-      .toMatch(/no answer within 10 s/)
+      .poll(async () => (await fetch(`http://${deputy.admin}/readyz?verbose`)).text())
+      .toMatch(/ERR_SSL|EPROTO|ECONNRESET/)
     expect(await call(deputy, 'alice')).toBe(200)
-    await expect.poll(collector.asked, { timeout: 10_000 }).toBeGreaterThan(1)
-    const began = performance.now()
-    await deputy.stop()
-    expect(performance.now() - began).toBeLessThan(20_000)
+    expect([plain.asked(), plain.seen()]).toEqual([0, ''])
   })
 
   test('takes nothing for so long that the spool is full keeps calls back, and they go on once it has taken some', async () => {

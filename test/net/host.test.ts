@@ -74,3 +74,38 @@ describe('each listener of a deputy', () => {
     expect([400, 421]).toContain(await status())
   })
 })
+
+test('the operators’ listener answers to the host by which browsers reach the console, and believes no header about it', async () => {
+  const deputy = await startDeputy({
+    upstream: 'http://127.0.0.1:9',
+    config: {
+      listeners: {
+        agent: '127.0.0.1:0',
+        admin: '127.0.0.1:0',
+        connect: '127.0.0.1:0',
+        operators: '127.0.0.1:0',
+        trusted_proxies: ['127.0.0.1'],
+      },
+      operators_sign_in: {
+        issuer: 'https://idp.example',
+        client_id: 'ops',
+        url: 'https://ops.example/below',
+      },
+    },
+  })
+  try {
+    const at = deputy.addresses['operators'] ?? ''
+    const status = async (...headers: readonly string[]): Promise<number> => {
+      const asked = 'GET /below/console/style.css HTTP/1.1'
+      return (await sendRaw(at, lines(asked, ...headers, 'Connection: close'))).status
+    }
+    expect(await status('Host: ops.example')).toBe(200)
+    expect(await status('Host: evil.example')).toBe(421)
+    expect(await status('Host: evil.example', 'X-Forwarded-Host: ops.example')).toBe(421)
+    const connect = `http://127.0.0.1:${new URL(deputy.connect).port}`
+    const there = lines('GET /console HTTP/1.1', 'Host: ops.example', 'Connection: close')
+    expect((await sendRaw(connect, there)).status).toBe(421)
+  } finally {
+    await deputy.close()
+  }
+})

@@ -356,7 +356,6 @@ describe('tests', () => {
     'store/agents.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/runs.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/standings.ts': ['store/store.test.ts', 'one test for both databases'],
-    'store/statements.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/tables.ts': ['store/store.test.ts', 'one test for both databases'],
     'tokens/pending.ts': ['tokens/refresh.test.ts', 'what a refresh leaves when the store is down'],
   }

@@ -239,8 +239,7 @@ const standings = () => {
     letByNamed: `${people} AND user_id = :user AND expires_at > :now LIMIT 2`,
     letOf: `${standings} WHERE ${by} AND ${PERSON} AND expires_at > :now ORDER BY connection`,
     standing: `${standings} WHERE id = :id`,
-    standings: (of: object) =>
-      `${standings} WHERE ${where(of)} ORDER BY created_at DESC, id DESC`,
+    standings: (of: object) => `${standings} WHERE ${where(of)} ORDER BY created_at DESC, id DESC`,
     shortenStanding:
       'UPDATE standings SET expires_at = :expiresAt, notice_at = :noticeAt WHERE id = :id AND expires_at > :expiresAt RETURNING id',
     firstUse:

@@ -145,7 +145,7 @@ export const crowdInPostgres = async (url: string): Promise<Crowd> => {
       )
     },
     rows: async (table, most) =>
-      (await client.query(`SELECT * FROM ${table} LIMIT ${most}`)).rows as unknown as Rows,
+      (await client.query<Rows[number]>(`SELECT * FROM ${table} LIMIT ${most}`)).rows,
     size: async () => {
       const { rows } = await client.query<{ bytes: string }>(
         'SELECT pg_database_size(current_database()) AS bytes',

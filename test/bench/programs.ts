@@ -34,7 +34,10 @@ const startProvider = async (bytes: number) => {
   const waiting: ServerResponse[] = []
   const chunk = Buffer.alloc(65_536, 'x')
   const server = createServer((req, res) => {
-    if (req.url?.includes('page=2') !== true) return void waiting.push(res)
+    if (req.url?.includes('page=2') !== true) {
+      waiting.push(res)
+      return
+    }
     const stream = async (): Promise<void> => {
       res.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes })
       for (let sent = 0; sent < bytes; sent += chunk.length)
@@ -124,9 +127,7 @@ const programs = (provider: Provider): readonly Program[] => [
     name,
     start: async (_folder: string, kept: (child: Child) => Child) => {
       const began = performance.now()
-      const child = kept(
-        start([join(root, 'test/bench/peers.ts'), name, provider.origin], 'proxy'),
-      )
+      const child = kept(start([join(root, 'test/bench/peers.ts'), name, provider.origin], 'proxy'))
       const port = await child.next<number>()
       const startMs = performance.now() - began
       return { children: [child], port, startMs, path: PATH, headers: plain }
@@ -176,7 +177,9 @@ export const measurePrograms = async (size: Size): Promise<Section> => {
           }
           const folder = join(size.folder, `programs-${at}-${i}`)
           const running = await program.start(folder, kept).catch((error: unknown) => {
-            skipped.add(`${program.name}: ${error instanceof Error ? error.message : String(error)}`)
+            skipped.add(
+              `${program.name}: ${error instanceof Error ? error.message : String(error)}`,
+            )
             return null
           })
           if (running === null) continue

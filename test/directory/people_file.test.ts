@@ -72,12 +72,12 @@ test('what is alike is kept once, and what differs is not', async () => {
 test('others get their turn while a long file is read', async () => {
   for (const way of ['an item of JSON a line', 'lines of YAML'] as const) {
     let turns = 0
-    let reading = true
+    const done = new AbortController()
     const counted = (async () => {
-      for (; reading; turns += 1) await turn()
+      for (; !done.signal.aborted; turns += 1) await turn()
     })()
     await read(ways[way])
-    reading = false
+    done.abort()
     await counted
     expect(turns, way).toBeGreaterThan(5)
   }
@@ -98,7 +98,9 @@ test('what is wrong far below is named by its line or its row, as in a short fil
   expect(await refused(spoilt(items, 4_000, items[3] ?? ''))).toBe(
     'people.yaml: person-3@example.com is listed twice',
   )
-  expect(await refused(spoilt(items, 4_000, '- {"id": "a'))).toMatch(/^people\.yaml: .* at line 400/)
+  expect(await refused(spoilt(items, 4_000, '- {"id": "a'))).toMatch(
+    /^people\.yaml: .* at line 400/,
+  )
   expect(await refused(`people:\n${items.join('\n')}\nothers: []\n`)).toMatch(/^people\.yaml: /)
   expect(await refused(`people:\n${items.join('\n')}\n---\npeople: []\n`)).toMatch(
     /^people\.yaml: Source contains multiple documents/,

@@ -384,10 +384,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       ['c3', 'alice', 'jira'],
       ['c4', 'carol', 'jira'],
     ] as const)
-      await store.credentials.put(
-        credential({ id, user, connection }),
-        grant({ user, connection }),
-      )
+      await store.credentials.put(credential({ id, user, connection }), grant({ user, connection }))
     const first = await store.credentials.owners(null, 2)
     expect(first).toEqual(['alice', 'bob'].map((id) => ({ ...alice, id })))
     const next = await store.credentials.owners(first[1] ?? null, 2)

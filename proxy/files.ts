@@ -197,8 +197,7 @@ export const hasModes = (): boolean => process.platform !== 'win32'
  */
 export const openToAll = async (path: string): Promise<string | null> => {
   const mode = Number((await statOf(path)).mode) & 0o777
-  const open =
-    (mode & 0o002) !== 0 || ((mode & 0o005) !== 0 && !(await onReadOnlyMount(path)))
+  const open = (mode & 0o002) !== 0 || ((mode & 0o005) !== 0 && !(await onReadOnlyMount(path)))
   return hasModes() && open ? mode.toString(8) : null
 }
 

@@ -49,10 +49,7 @@ export const startWeb = (
 ): Promise<Web> =>
   new Promise((resolve, reject) => {
     let call: RequestListener = (_req, res) => void res.destroy()
-    const server = mannerly(
-      createServer(LIMITS),
-      { call: (req, res) => call(req, res) },
-    )
+    const server = mannerly(createServer(LIMITS), { call: (req, res) => call(req, res) })
     server.once('error', (error) =>
       reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
     )

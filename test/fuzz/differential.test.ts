@@ -76,7 +76,14 @@ describe('the comparison', () => {
 })
 
 test('figures add up', () => {
-  const one = { requests: 3, refused: 1, identical: 1, ways: { plain: 1 }, unread: { nginx: 1 }, differing: ['x'] }
+  const one = {
+    requests: 3,
+    refused: 1,
+    identical: 1,
+    ways: { plain: 1 },
+    unread: { nginx: 1 },
+    differing: ['x'],
+  }
   const other = { ...one, ways: { plain: 1, tunnel: 1 }, unread: { node: 2 } } as const
   expect(sum(one, other)).toEqual({
     requests: 6,

@@ -185,7 +185,10 @@ const UNWANTED: readonly (readonly [RegExp, string])[] = [
   [/^deputy[-_]/im, 'a header of deputy arrived'],
   [/^x[-_](?:http[-_])?(?:method|verb)\b/im, 'a header arrived that overrides the method'],
   [/^x[-_](?:original|rewrite|forwarded)[-_]/im, 'a header arrived that speaks of another target'],
-  [/^(?:te|trailer|upgrade|connection: (?!close$|keep-alive$)|expect|http2-settings)\b/im, 'a header of one hop'],
+  [
+    /^(?:te|trailer|upgrade|connection: (?!close$|keep-alive$)|expect|http2-settings)\b/im,
+    'a header of one hop',
+  ],
 ]
 
 const idOf = ({ head }: Recorded): string => /^[A-Z]+ \/(c\d+)\//.exec(head)?.[1] ?? ''
@@ -222,8 +225,7 @@ const round = async (
 ): Promise<Figures> => {
   const waiting = [...cases]
   const worker = async (): Promise<void> => {
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop())
-      await send(doors, next)
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) await send(doors, next)
   }
   await Promise.all(Array.from({ length: AT_ONCE }, worker))
   const byId = new Map<string, Asked[]>()
@@ -288,8 +290,9 @@ const added = <K extends string>(
   a: Readonly<Partial<Record<K, number>>>,
   b: Readonly<Partial<Record<K, number>>>,
 ): Partial<Record<K, number>> => {
-  const all = { ...a }
-  for (const [name, count] of Object.entries(b) as [K, number][]) all[name] = (all[name] ?? 0) + count
+  const all: Partial<Record<K, number>> = { ...a }
+  for (const [name, count] of Object.entries(b) as [K, number][])
+    all[name] = (all[name] ?? 0) + count
   return all
 }
 export const sum = (a: Figures, b: Figures): Figures => ({

@@ -22,7 +22,9 @@ const literal = (text: string): Buffer => {
 }
 /** RFC 7541 6.2.2: without indexing, its name new. */
 const section = (fields: readonly (readonly [string, string])[]): Buffer =>
-  Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]))
+  Buffer.concat(
+    fields.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]),
+  )
 
 export type Request2 = {
   /** Names and values, latin1, in the order in which they go out. */
@@ -58,7 +60,7 @@ export const connectionOf = ({ fields, body, trailers, pieces }: Request2): Buff
 
 /** Has stream 1 ended, by an answer or by a reset, or will nothing more come? */
 export const over = (received: Buffer): boolean => {
-  for (let at = 0; at + 9 <= received.length; ) {
+  for (let at = 0; at + 9 <= received.length;) {
     const length = received.readUIntBE(at, 3)
     const [type, flags, stream] = [
       received.readUInt8(at + 3),

@@ -11,7 +11,12 @@ test.each<[string, string, string | Buffer, unknown]>([
   ['UTF-16 by its zero bytes', 'application/json', Buffer.from('{"title":"a"}', 'utf16le'), 'a'],
   ['a byte order mark', 'application/json', '\ufeff{"title":"a"}', 'a'],
   ['a form', FORM, 'x=1&title=a', 'a'],
-  ['a form in the charset of its type', `${FORM}; charset=utf-16le`, Buffer.from('title=a', 'utf16le'), 'a'],
+  [
+    'a form in the charset of its type',
+    `${FORM}; charset=utf-16le`,
+    Buffer.from('title=a', 'utf16le'),
+    'a',
+  ],
   ['a field behind a semicolon', FORM, 'x=1;title=a', 'a'],
   ['a field in brackets', FORM, 'title[x]=a', 'a'],
   ['multipart', 'multipart/form-data; boundary=b', PARTS, 'a'],

@@ -55,14 +55,19 @@ const ofJson = (text: string): Fields => {
 /** `title[a]` is a part of `title` to the usual readers of forms, and many split at `;` as well. */
 const ofForm = (text: string): Fields =>
   [text, text.replaceAll(';', '&')].flatMap((one) =>
-    [...new URLSearchParams(one)].map(([name, value]) => [name.replace(/\[.*$/s, ''), value] as const),
+    [...new URLSearchParams(one)].map(
+      ([name, value]) => [name.replace(/\[.*$/s, ''), value] as const,
+    ),
   )
 const ofMultipart = async (bytes: Buffer, type: string): Promise<Fields> => {
   const headers = { 'content-type': type }
   const form = await new Response(Uint8Array.from(bytes), { headers }).formData().catch(() => null)
   if (form === null) return []
   return Promise.all(
-    [...form].map(async ([name, value]) => [name, typeof value === 'string' ? value : await value.text()] as const),
+    [...form].map(
+      async ([name, value]) =>
+        [name, typeof value === 'string' ? value : await value.text()] as const,
+    ),
   )
 }
 

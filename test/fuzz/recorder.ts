@@ -18,11 +18,7 @@ export type Recorder = {
 }
 
 /** Where the body that begins at `from` ends and what it is; null: not all is here. Throws at another framing. */
-const bodyOf = (
-  head: string,
-  bytes: Buffer,
-  from: number,
-): Framed | null => {
+const bodyOf = (head: string, bytes: Buffer, from: number): Framed | null => {
   const lengths = [...head.matchAll(/^content-length:[ \t]*(\d+)[ \t]*$/gim)]
   const codings = [...head.matchAll(/^transfer-encoding:[ \t]*(.*?)[ \t]*$/gim)]
   if (lengths.length + codings.length > 1 || codings.some(([, name]) => name !== 'chunked'))

@@ -3,7 +3,8 @@ import { boolean, oneof, record, sample, type Arbitrary } from 'fast-check'
 import { body, type Sent } from './bodies.ts'
 import { connectionOf } from './frames.ts'
 import { change, changed, FORGED, of, often, SMUGGLED, some, wire, type Change } from './pick.ts'
-import { fields, headers, method, prefix, tag, target, version } from './pieces.ts'
+import { fields, headers } from './headers.ts'
+import { method, prefix, tag, target, version } from './pieces.ts'
 
 /** `plain`: HTTP/1.1 on the agent listener; `tunnel`: the same inside a CONNECT; `http/2`: by prior knowledge. */
 export const WAYS = ['plain', 'tunnel', 'http/2'] as const
@@ -20,8 +21,27 @@ export type Case = {
 const framing = often(
   of('counted', 'counted', 'chunked'),
   of(
-    ...['none', 'short', 'long', 'both', 'twice', 'extension', 'trailer', 'many', 'bare lines', 'late', 'wide', 'padded', 'no last', 'signed', 'hex'],
-    ...['more trailers', 'long extension', 'extension with a line', 'overflow', 'blank size', 'lengths'],
+    'none',
+    'short',
+    'long',
+    'both',
+    'twice',
+    'extension',
+    'trailer',
+    'many',
+    'bare lines',
+    'late',
+    'wide',
+    'padded',
+    'no last',
+    'signed',
+    'hex',
+    'more trailers',
+    'long extension',
+    'extension with a line',
+    'overflow',
+    'blank size',
+    'lengths',
   ),
 )
 const CHUNKED = 'Transfer-Encoding: chunked'
@@ -32,7 +52,7 @@ const CHUNKS: Readonly<Record<string, (size: string, text: string) => string>> =
   trailer: (size, text) => `${size}\r\n${text}\r\n0\r\nAuthorization: Bearer ${FORGED}\r\n\r\n`,
   'more trailers': (size, text) =>
     `${size}\r\n${text}\r\n0\r\nContent-Length: 5\r\nHost: other.test\r\nX-HTTP-Method-Override: DELETE\r\n folded: ${FORGED}\r\n\r\n`,
-  many: (_, text) => `${[...text].map((char) => `1\r\n${char}\r\n`).join('')}0\r\n\r\n`,
+  many: (_, text) => `${text.replaceAll(/[^]/g, (char) => `1\r\n${char}\r\n`)}0\r\n\r\n`,
   'bare lines': (size, text) => `${size}\n${text}\n0\n\n`,
   late: (size, text) => `${size}\r\n${text}\n0\r\n\r\n`,
   wide: (size, text) => `000000000000000000${size}\r\n${text}\r\n00000\r\n\r\n`,
@@ -41,7 +61,8 @@ const CHUNKS: Readonly<Record<string, (size: string, text: string) => string>> =
   signed: (size, text) => `+${size}\r\n${text}\r\n0\r\n\r\n`,
   hex: (size, text) => `0x${size}\r\n${text}\r\n0\r\n\r\n`,
   'long extension': (size, text) => `${size};${'a'.repeat(20_000)}\r\n${text}\r\n0\r\n\r\n`,
-  'extension with a line': (size, text) => `${size};a="\n${text}\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`,
+  'extension with a line': (size, text) =>
+    `${size};a="\n${text}\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`,
   overflow: (size, text) => `1${'0'.repeat(16 - size.length)}${size}\r\n${text}\r\n0\r\n\r\n`,
   'blank size': (_, text) => `\r\n${text}\r\n0\r\n\r\n`,
 }
@@ -49,9 +70,13 @@ const framed = (how: string, text: string): Framed => {
   const { length } = text
   const size = length.toString(16)
   const chunks = length === 0 ? '0\r\n\r\n' : `${size}\r\n${text}\r\n0\r\n\r\n`
-  const counted = (n: number | string): Framed => ({ headers: [`Content-Length: ${n}`], sent: text })
+  const counted = (n: number | string): Framed => ({
+    headers: [`Content-Length: ${n}`],
+    sent: text,
+  })
   const odd = CHUNKS[how]
-  if (odd !== undefined) return { headers: [CHUNKED], sent: length === 0 ? chunks : odd(size, text) }
+  if (odd !== undefined)
+    return { headers: [CHUNKED], sent: length === 0 ? chunks : odd(size, text) }
   switch (how) {
     case 'chunked':
       return { headers: [CHUNKED], sent: chunks }
@@ -94,7 +119,11 @@ type Made = {
   readonly tag: string
   readonly ends: string
   readonly changes: readonly Change[]
-  readonly fields: { readonly before: readonly string[]; readonly late: readonly string[]; readonly scheme: string }
+  readonly fields: {
+    readonly before: readonly string[]
+    readonly late: readonly string[]
+    readonly scheme: string
+  }
   readonly pieces: boolean
 }
 /** Where deputy is, as each way names it. */
@@ -102,13 +131,16 @@ type To = { readonly host: string }
 
 const pathOf = (made: Made, id: string): string =>
   `${made.way === 'tunnel' && !/^h/i.test(made.prefix) ? '/' : made.prefix}${id}/${wire(made.target.path + made.target.query)}`
-const bare = ({ method: verb, framing: how }: Made): boolean => BODILESS.has(verb) && how === 'counted'
+const bare = ({ method: verb, framing: how }: Made): boolean =>
+  BODILESS.has(verb) && how === 'counted'
 const mutated = (text: string, from: number, { changes }: Made): string =>
   changes.reduce((now, one) => changed(now, from, one), text)
 
 const plainly = (made: Made, id: string, { host }: To): Buffer => {
   const none = bare(made)
-  const { headers: framings, sent } = none ? { headers: [], sent: '' } : framed(made.framing, made.body.text)
+  const { headers: framings, sent } = none
+    ? { headers: [], sent: '' }
+    : framed(made.framing, made.body.text)
   const [before, behind] = TAGS[made.tag] ?? [[], []]
   const head = [
     `${wire(made.method)} ${pathOf(made, id)} ${wire(made.version)}`,
@@ -137,14 +169,25 @@ const secondly = (made: Made, id: string, { host }: To): Buffer => {
   const [before, behind] = TAGS[made.tag] ?? [[], []]
   const text = pathOf(made, id)
   const path = mutated(text, text.indexOf(`${id}/`) + id.length + 1, made)
-  const lines = [...before, ...(none ? [] : made.body.headers), ...made.headers.map(wire), ...behind]
+  const lines = [
+    ...before,
+    ...(none ? [] : made.body.headers),
+    ...made.headers.map(wire),
+    ...behind,
+  ]
   const length = made.body.text.length
   const counts: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
     short: [['content-length', String(Math.max(0, length - 3))]],
     long: [['content-length', String(length + 3)]],
     counted: [['content-length', String(length)]],
-    twice: [['content-length', String(length)], ['content-length', String(length)]],
-    both: [['content-length', String(length)], ['transfer-encoding', 'chunked']],
+    twice: [
+      ['content-length', String(length)],
+      ['content-length', String(length)],
+    ],
+    both: [
+      ['content-length', String(length)],
+      ['transfer-encoding', 'chunked'],
+    ],
   }
   return connectionOf({
     fields: [
@@ -159,7 +202,10 @@ const secondly = (made: Made, id: string, { host }: To): Buffer => {
     ],
     body: none ? null : made.body.text,
     trailers: made.framing.includes('trailer')
-      ? [['authorization', `Bearer ${FORGED}`], [made.framing === 'trailer' ? 'x-a' : ':path', '/a']]
+      ? [
+          ['authorization', `Bearer ${FORGED}`],
+          [made.framing === 'trailer' ? 'x-a' : ':path', '/a'],
+        ]
       : [],
     pieces: made.pieces ? 3 : 1,
   })

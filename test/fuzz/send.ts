@@ -44,7 +44,9 @@ const tunnelled = async (forward: string): Promise<Socket> => {
   socket.removeAllListeners('data')
   // Who vouches for the name is proved elsewhere: here the bytes inside count.
   const tls = secure({ socket, servername: 'api.fuzz.test', rejectUnauthorized: false })
-  await new Promise<void>((resolve, reject) => tls.once('secureConnect', resolve).once('error', reject))
+  await new Promise<void>((resolve, reject) =>
+    tls.once('secureConnect', resolve).once('error', reject),
+  )
   return tls
 }
 

@@ -1,7 +1,7 @@
 // Three ordinary servers, each in its own language, that say what they understood of a request: Node's, Go's and nginx.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -55,35 +55,33 @@ const fieldsOf = (url: URL): Record<string, string[]> => {
   for (const [name, value] of url.searchParams) (query[name] ??= []).push(value)
   return query
 }
+const toldOf = async (req: IncomingMessage): Promise<Told> => {
+  const body = Buffer.concat(await req.toArray())
+  const seen = (name: string): string | undefined => req.headersDistinct[name]?.[0]
+  const url = new URL(req.url ?? '/', 'http://api.fuzz.test')
+  const path = seen('x-nginx-uri') ?? null
+  return {
+    method: req.method ?? '',
+    segments:
+      path === null
+        ? url.pathname.slice(1).split('/').map(decodeURIComponent)
+        : // Between bars, since the blanks around a header are cut off.
+          Buffer.from(path, 'latin1').toString('utf8').slice(2, -1).split('/'),
+    query: fieldsOf(url),
+    host: seen('host') ?? '',
+    authorization: req.headersDistinct['authorization'] ?? [],
+    body: body.toString('base64'),
+    fields: await fieldsIn(req.headersDistinct, body),
+  }
+}
 /** Node's own server, as a handler of `node:http` is usually written. Behind nginx it says what nginx handed on. */
 const startNode = async (): Promise<Server & { readonly port: number }> => {
   const server = createServer((req, res) => {
-    const parts: Buffer[] = []
-    req.on('data', (part: Buffer) => parts.push(part))
-    req.on('end', async () => {
-      const body = Buffer.concat(parts)
-      const seen = (name: string): string | undefined => req.headersDistinct[name]?.[0]
-      const url = new URL(req.url ?? '/', 'http://api.fuzz.test')
-      const path = seen('x-nginx-uri') ?? null
-      try {
-        const told: Told = {
-          method: req.method ?? '',
-          segments:
-            path === null
-              ? url.pathname.slice(1).split('/').map(decodeURIComponent)
-              : // Between bars, since the blanks around a header are cut off.
-                Buffer.from(path, 'latin1').toString('utf8').slice(2, -1).split('/'),
-          query: fieldsOf(url),
-          host: seen('host') ?? '',
-          authorization: req.headersDistinct['authorization'] ?? [],
-          body: body.toString('base64'),
-          fields: await fieldsIn(req.headersDistinct, body),
-        }
-        res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(told))
-      } catch {
-        res.writeHead(400).end()
-      }
-    })
+    toldOf(req).then(
+      (told) =>
+        res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(told)),
+      () => res.writeHead(400).end(),
+    )
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo

@@ -11,11 +11,14 @@ const at = (name: string): string => fileURLToPath(new URL(name, import.meta.url
 const USED: Readonly<Record<string, string>> = {
   'chmod in proxy/store/migrations.ts': 'the folder decides there who may open the database',
   'fchmod in proxy/audit/sink.ts': 'the folder decides there who may open the evidence',
-  '/proc in proxy/audit/lock.ts': 'absent, the lock goes by the pid alone, which every system knows',
+  '/proc in proxy/audit/lock.ts':
+    'absent, the lock goes by the pid alone, which every system knows',
   '/proc in proxy/audit/sink.ts': 'absent, the file is looked at more closely before each write',
   '/proc in proxy/observe/metrics.ts': 'absent, these figures are left out',
-  'a Unix socket in proxy/net/listener.ts': 'absent, deputy logs that commands need the operators’ API',
-  'SIGTERM sent in test/sandbox/world.ts': 'it ends deputy at once there: the evidence has no last line',
+  'a Unix socket in proxy/net/listener.ts':
+    'absent, deputy logs that commands need the operators’ API',
+  'SIGTERM sent in test/sandbox/world.ts':
+    'it ends deputy at once there: the evidence has no last line',
 }
 
 test('the play holds where files have no modes, and there are no users, Unix sockets, /proc or signals', async ({

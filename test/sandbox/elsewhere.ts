@@ -9,7 +9,17 @@ import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
 // They ask for the platform when they are loaded, and are this machine's.
-for (const name of ['http', 'https', 'http2', 'tls', 'dns', 'worker_threads', 'sqlite', 'os', 'zlib'])
+for (const name of [
+  'http',
+  'https',
+  'http2',
+  'tls',
+  'dns',
+  'worker_threads',
+  'sqlite',
+  'os',
+  'zlib',
+])
   require(`node:${name}`)
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -46,7 +56,7 @@ type Bag = Record<string, Any>
 const wrap = (of: object, name: string, make: (was: Any) => Any): void => {
   const bag = of as Bag
   const was = bag[name]
-  if (was !== undefined) bag[name] = make(was.bind(of) as Any)
+  if (was !== undefined) bag[name] = make(was.bind(of))
 }
 /** Only whether a file may be written to is known there. */
 const moded = <T>(stat: T): T => {
@@ -58,14 +68,28 @@ const moded = <T>(stat: T): T => {
   return stat
 }
 for (const name of ['statSync', 'lstatSync', 'fstatSync'])
-  wrap(fs, name, (was) => (...args) => moded(was(...args)))
+  wrap(
+    fs,
+    name,
+    (was) =>
+      (...args) =>
+        moded(was(...args)),
+  )
 for (const name of ['stat', 'lstat', 'fstat'])
   wrap(fs, name, (was) => (...args: unknown[]) => {
     const done = args.pop() as (error: unknown, stat: unknown) => void
-    return was(...([...args, (error: unknown, stat: unknown) => done(error, moded(stat))] as never[]))
+    return was(
+      ...([...args, (error: unknown, stat: unknown) => done(error, moded(stat))] as never[]),
+    )
   })
 for (const name of ['stat', 'lstat'])
-  wrap(fs.promises, name, (was) => async (...args) => moded(await was(...args)))
+  wrap(
+    fs.promises,
+    name,
+    (was) =>
+      async (...args) =>
+        moded(await was(...args)),
+  )
 const handle = await fs.promises.open(OWN)
 const handles = Object.getPrototypeOf(handle) as Bag
 const statOfHandle = handles['stat'] as Any
@@ -90,10 +114,17 @@ const UNIX = /^\/(?:proc|dev|etc|run|var\/run|sys|bin|usr\/bin)(?:\/|$)/
 const absent = (path: unknown, call: string): void => {
   const text = path instanceof URL ? path.pathname : path
   if (typeof text !== 'string' || !UNIX.test(text) || caller() === '') return
-  used(`${/^\/[^/]+/.exec(text)?.[0] ?? ''}`)
+  used(/^\/[^/]+/.exec(text)?.[0] ?? '')
   throw failure('ENOENT', call, text)
 }
-for (const name of ['openSync', 'readFileSync', 'readlinkSync', 'statSync', 'readdirSync', 'realpathSync'])
+for (const name of [
+  'openSync',
+  'readFileSync',
+  'readlinkSync',
+  'statSync',
+  'readdirSync',
+  'realpathSync',
+])
   wrap(fs, name, (was) => (...args) => {
     absent(args[0], name)
     return was(...args)
@@ -104,7 +135,7 @@ for (const name of ['open', 'readFile', 'readlink', 'stat', 'readdir', 'realpath
     return was(...args)
   })
 wrap(fs, 'fsyncSync', (was) => (...args) => {
-  if (!fs.fstatSync(args[0]).isDirectory()) return was(...args)
+  if (!fs.fstatSync(Number(args[0])).isDirectory()) return was(...args)
   used('fsync of a folder')
   throw failure('EPERM', 'fsync', '')
 })
@@ -114,27 +145,33 @@ const unixPath = (first: unknown): string | null => {
     typeof first === 'object' && first !== null ? (first as { path?: unknown }).path : first
   return typeof path === 'string' && Number.isNaN(Number(path)) ? path : null
 }
-const { listen } = net.Server.prototype
-net.Server.prototype.listen = function (this: net.Server, ...args: never[]) {
+const servers = net.Server.prototype as unknown as Bag
+const listen = servers['listen'] as Any
+servers['listen'] = function (this: net.Server, ...args: never[]) {
   const path = unixPath(args[0])
   if (path === null) return listen.apply(this, args)
   used('a Unix socket')
   process.nextTick(() => this.emit('error', failure('EACCES', 'listen', path)))
   return this
-} as typeof listen
+}
 
 /** Signals end a process there, and none of them is heard by it. */
-const ended = (signal: unknown): 'SIGKILL' | 0 => {
+const ended = (signal: unknown = 'SIGTERM'): unknown => {
   if (signal === 0) return 0
-  used(`${String(signal ?? 'SIGTERM')} sent`)
-  if (!/^SIG(?:TERM|KILL|INT|QUIT)$/.test(String(signal ?? 'SIGTERM')))
-    throw failure('ENOSYS', 'kill', String(signal))
+  const name = typeof signal === 'string' ? signal : 'a number'
+  used(`${name} sent`)
+  if (!/^SIG(?:TERM|KILL|INT|QUIT)$/.test(name)) throw failure('ENOSYS', 'kill', name)
   return 'SIGKILL'
 }
-const kill = childProcess.ChildProcess.prototype.kill
-childProcess.ChildProcess.prototype.kill = function (signal) {
-  return kill.call(this, ended(signal))
+const children = childProcess.ChildProcess.prototype as unknown as Bag
+const kill = children['kill'] as Any
+children['kill'] = function (this: object, signal?: unknown) {
+  return kill.apply(this, [ended(signal)] as never[])
 }
-wrap(process, 'kill', (was) => (...args) => was(...([args[0], ended(args[1])] as never[])))
+wrap(
+  process,
+  'kill',
+  (was) => (pid: unknown, signal?: unknown) => was(...([pid, ended(signal)] as never[])),
+)
 
 syncBuiltinESMExports()

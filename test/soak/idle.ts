@@ -14,6 +14,8 @@ export type Idle = {
 
 /** ms: those that were ended together do not come back together. */
 const SPREAD = 2_000
+/** ms: deputy ends none so late. It never saw it: its queue was full, and who says nothing is not told. */
+const UNSEEN = 90_000
 
 /** @param person whose call every tenth connection makes */
 export const startIdle = async (origin: string, count: number, person: string): Promise<Idle> => {
@@ -29,9 +31,11 @@ export const startIdle = async (origin: string, count: number, person: string): 
           lines('GET /api.acme.test/ok/1 HTTP/1.1', `Host: ${host}`, `Deputy-User: ${person}`),
         )
     })
+    const unseen = setTimeout(() => socket.destroy(), UNSEEN)
     socket.on('error', () => socket.destroy())
     socket.on('data', () => undefined)
     socket.once('close', () => {
+      clearTimeout(unseen)
       if (!sockets.delete(socket) || over) return
       ended++
       setTimeout(() => over || open(n), Math.random() * SPREAD)
@@ -39,7 +43,7 @@ export const startIdle = async (origin: string, count: number, person: string): 
   }
   for (let n = 0; n < count; n++) {
     open(n)
-    if (n % 200 === 199) await pause(20)
+    if (n % 200 === 199) await pause(100)
   }
   return {
     standing: () => sockets.size,

@@ -85,13 +85,11 @@ try {
     }
   }
   const samples: Sample[] = []
-  const stood: number[] = []
   const watch = async (): Promise<void> => {
     while (performance.now() < end) {
       await pause(SAMPLE_MS)
       const one = await sample()
       samples.push(one)
-      stood.push(lying.standing())
       tell(`${sent} calls: ${shown(one)}, ${lying.standing()} idle`)
     }
   }
@@ -108,7 +106,7 @@ try {
   for (const [name, n] of counts) tell(`${n} × ${name}`)
   for (const [what, n] of odd) found(`${n} × ${what}`)
   for (const what of growth(samples, before, after)) found(what)
-  for (const what of few(stood, Number(values.idle))) found(what)
+  for (const what of few(samples, Number(values.idle))) found(what)
   if (!deputy.alive()) found('deputy ended')
   await deputy.stop()
   const lines: readonly EvidenceLine[] = deputy.evidence()

@@ -62,7 +62,7 @@ const cut = async (origin: string, person: string): Promise<string> => {
       `Deputy-User: ${person}`,
     ),
   )
-  for (let tries = 0; tries < 100 && !received().includes('data: 2'); tries++) await pause(20)
+  for (let tries = 0; tries < 500 && !received().includes('data: 2'); tries++) await pause(20)
   socket.destroy()
   return received().includes('data: 2') ? 'cut' : 'NO EVENT'
 }

@@ -175,8 +175,7 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
       // All of it is compiled by now.
       rows: await interleaved([direct, ...contenders], connections, WARM_MS / 4),
     })
-  for (const { children } of contenders)
-    for (const child of children) await child.stop()
+  for (const { children } of contenders) for (const child of children) await child.stop()
   if (size.profile) printProfiles(profiles)
 
   const evaluation = kept(start([script('evaluate.ts'), size.quick ? '40' : '400'], 'proxy'))

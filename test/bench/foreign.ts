@@ -136,8 +136,12 @@ const envoyConfig = (port: number, origin: URL, authorizer: number | null): stri
                         {
                           name: 'all',
                           domains: ['*'],
-                          routes: [{ match: { prefix: '/' }, // Streams are long.
-                          route: { cluster: 'provider', timeout: '0s' } }],
+                          routes: [
+                            {
+                              match: { prefix: '/' }, // Streams are long.
+                              route: { cluster: 'provider', timeout: '0s' },
+                            },
+                          ],
                         },
                       ],
                     },

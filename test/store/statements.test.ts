@@ -16,7 +16,11 @@ const scanned = (text: string): readonly string[] =>
     .prepare(`EXPLAIN QUERY PLAN ${text}`)
     .all()
     .map(({ detail }) => String(detail))
-    .filter((detail) => /^SCAN [a-z]+_[a-z_]+|^SCAN (?:credentials|grants|flows|runs|standings|notices|asks)/.test(detail))
+    .filter((detail) =>
+      /^SCAN [a-z]+_[a-z_]+|^SCAN (?:credentials|grants|flows|runs|standings|notices|asks)/.test(
+        detail,
+      ),
+    )
 
 /** What reads a whole table, and why it may. */
 const WHOLE: Readonly<Record<string, string>> = {
@@ -48,9 +52,7 @@ test('no statement reads a whole table but those that may: a million people make
     ]),
   )
   expect(Object.fromEntries(found)).toEqual(WHOLE)
-  expect(scanned(sql.clients)).toEqual([
-    'SCAN credentials USING COVERING INDEX credentials_client',
-  ])
+  expect(scanned(sql.clients)).toEqual(['SCAN credentials USING COVERING INDEX credentials_client'])
 })
 
 test('a page of a tenant’s people takes no more of any table than the page, and no row', () => {
@@ -68,7 +70,9 @@ test('nobody’s groups, and no group’s members, take a look at all members or
     const plan = db.prepare(`EXPLAIN QUERY PLAN ${text}`).all()
     const details = plan.map(({ detail }) => String(detail))
     expect(details.filter((detail) => /^SCAN scim_|AUTOMATIC/.test(detail))).toEqual([])
-    const searches = details.filter((detail) => / USING (?:COVERING )?(?:INDEX|PRIMARY)/.test(detail))
+    const searches = details.filter((detail) =>
+      / USING (?:COVERING )?(?:INDEX|PRIMARY)/.test(detail),
+    )
     expect(searches.length).toBeGreaterThan(0)
     for (const detail of searches) expect(detail).toMatch(/ AND (?:id|member_id|group_id)=\?/)
   }

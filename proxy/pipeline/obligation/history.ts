@@ -96,7 +96,10 @@ export const createHistory = (deps: {
   const turn = createTurns(clock.mono)
   /** A call that was counted is decided anew by what came before it then. */
   const before = new WeakMap<object, CallHistory>()
-  const told = new WeakMap<Principal, { readonly at: number; readonly until: Promise<CallHistory> }>()
+  const told = new WeakMap<
+    Principal,
+    { readonly at: number; readonly until: Promise<CallHistory> }
+  >()
   const read = ({ person, run }: Principal, { windows }: HistoryAsk): Promise<CallHistory> =>
     orUnavailable(history.read({ person, run }, windows, clock))
 

@@ -12,7 +12,7 @@ import { followSignals } from './compose/signals.ts'
 import { createScope, type Scope } from './compose/scope.ts'
 import { prepare, systemClock } from './compose/snapshot.ts'
 import { startWeb, type Web } from './compose/web.ts'
-import { controlSocket, isLoopback } from './config/address.ts'
+import { controlSocket } from './config/address.ts'
 import type { Loaded, Result } from './config/load.ts'
 import type { Log, PolicyEngine } from './model.ts'
 import type { Shown } from './net/certificate.ts'
@@ -222,15 +222,11 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
   }
 }
 
-/** Where browsers reach the operators' own listener, without a trailing slash; null: there is none, or nobody says where. */
+/** Where browsers reach the console at the operators' own listener, without a trailing slash; null: it is with the pages. */
 const operatorsUrlOf = (
-  { listeners: { operators }, operators_sign_in: signIn }: Loaded['config'],
+  { operators_sign_in: signIn }: Loaded['config'],
   apart: Web | null,
-): string | null => {
-  if (apart === null || operators === undefined) return null
-  if (signIn?.url !== undefined) return signIn.url.replace(/\/$/, '')
-  return isLoopback(operators.host) ? `http://localhost:${apart.port}` : null
-}
+): string | null => (apart === null ? null : (signIn?.url?.replace(/\/$/, '') ?? null))
 
 const operatorsAddress = (host = '', web: Web | null): { readonly operators?: string } =>
   web === null ? {} : { operators: `http://${host.includes(':') ? `[${host}]` : host}:${web.port}` }

@@ -1,4 +1,4 @@
-// The console: for operators who sign in, on their own listener, or without one on the connect listener.
+// The console: for operators who sign in, on the connect listener, or on their own where they have an address of it.
 import type { RequestListener } from 'node:http'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createLists } from '../vault/lists.ts'
@@ -13,7 +13,7 @@ import { whenAsked } from './web.ts'
 const CHECK_MS = 2_000
 
 /**
- * null: nobody signs in as an operator, or `operators_sign_in.console` is off, or nobody says where it is.
+ * null: nobody signs in as an operator, or `operators_sign_in.console` is off.
  * @param of.at where browsers reach the listener that serves it, without a trailing slash
  */
 export const createConsolePages = (
@@ -23,14 +23,13 @@ export const createConsolePages = (
   {
     operators,
     at,
-  }: { readonly operators: Parameters<typeof createOperatorsApi>[0]; readonly at: string | null },
+  }: { readonly operators: Parameters<typeof createOperatorsApi>[0]; readonly at: string },
 ): RequestListener | null => {
   const { config, log, opened, begins, clock } = scope
   const { operators_sign_in: rules, listeners } = config
   const { signIn } = operators
-  const listens = (listeners.operators ?? listeners.connect) !== null
-  if (rules === undefined || signIn === null || !rules.console || at === null || !listens)
-    return null
+  const listens = at !== pages.publicUrl || listeners.connect !== null
+  if (rules === undefined || signIn === null || !rules.console || !listens) return null
   const session = { ...pages, publicUrl: at }
   const { recent, policy, shadow, health, store } = core
   const since = core.startedAt

@@ -53,7 +53,7 @@ export type Place = {
   readonly publicUrl: string
   /** The operators have a listener of their own. */
   readonly apart: boolean
-  /** Where browsers reach that, without a trailing slash; null: nobody says where, or there is none. */
+  /** Where browsers reach the console there, without a trailing slash; null: it is with the pages. */
   readonly operatorsUrl: string | null
   readonly later: () => Later
 }
@@ -266,8 +266,9 @@ export const buildRevision = async (
     // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
     const beside = apart ? { ...operators, operators: [], signIn: null } : operators
     const tools = createTools(configured, core, pipeline)
-    const consoleUrl = apart ? operatorsUrl : publicUrl
-    const console = createConsolePages(configured, core, consent, { operators, at: consoleUrl })
+    const moved = operatorsUrl !== null
+    const at = operatorsUrl ?? publicUrl
+    const console = createConsolePages(configured, core, consent, { operators, at })
     const path = new URL(publicUrl).pathname.replace(/\/$/, '')
     for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
     return {
@@ -280,7 +281,7 @@ export const buildRevision = async (
       said: discovery.said,
       connect: atConnect(scope, path, {
         pages,
-        console: apart ? null : console,
+        console: moved ? null : console,
         programs: operatorsApi(scope, beside),
         pushed: scimApi(configured, core, publicUrl),
         signals: signalsApi(configured, core, publicUrl),
@@ -289,7 +290,7 @@ export const buildRevision = async (
       operators: atOperators(
         scope,
         { at: operatorsUrl, pagesAt: publicUrl },
-        { console: apart ? console : null, programs: operatorsApi(scope, operators) },
+        { console: moved ? console : null, programs: operatorsApi(scope, operators) },
       ),
       local: localApi(configured, core, operators),
       api: atAgents({

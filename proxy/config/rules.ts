@@ -322,13 +322,7 @@ export const oddities = (config: Config): readonly string[] => {
   const unencrypted = forAgents(config).filter(
     ([path, address]) => path !== 'listeners.agent_tls.listen' && open(address),
   )
-  const { operators_sign_in: signIn, listeners } = config
   return [
-    signIn?.console === true &&
-      signIn.url === undefined &&
-      listeners.operators !== undefined &&
-      open(listeners.operators) &&
-      'operators_sign_in.url: there is no console: listeners.operators is not on loopback, so say at which address browsers reach it (the issuer sends them back to /console/callback there), or say console: false',
     ...unencrypted.map(
       ([path]) =>
         keys &&

@@ -46,7 +46,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '127.0.0.1:7412',
   ),
   'listeners.operators': key(
-    "The operators' API and their console, apart from the pages; needed where `connect` is not on loopback.",
+    "The operators' API, apart from the pages; needed where `connect` is not on loopback.",
     '127.0.0.1:7413',
   ),
   'listeners.names': key(
@@ -696,11 +696,11 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'For how long after the sign-in the role `break-glass` may be used.',
   ),
   'operators_sign_in.console': key(
-    'Whether these operators have [the console](console.md) at `/console` of `listeners.operators`, or without that of the connect listener.',
+    'Whether these operators have [the console](console.md) at `/console`.',
     'false',
   ),
   'operators_sign_in.url': key(
-    "Where operators' browsers reach `listeners.operators`; the sign-in of the console comes back to `/console/callback` below it. Needed where that listener is not on loopback.",
+    "Where operators' browsers reach `listeners.operators`: with it the console is there, and no longer at the connect listener.",
     'https://deputy-ops.corp.example',
   ),
   'operators_sign_in.insecure': insecure,

@@ -192,6 +192,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.names.*',
     'listeners.trusted_proxies.*',
     'connect.url',
+    'operators_sign_in.url',
     'limits.drain',
     'limits.drain_delay',
   ],

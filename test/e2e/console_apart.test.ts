@@ -1,7 +1,7 @@
-// With a listener of their own the operators' console stands there, and not where the organisation reaches its pages.
+// With an address of its own the operators' console stands at their listener, and not where the organisation reaches its pages.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import { startConsoleWorld, type ConsoleWorld } from '../support/console.ts'
 
@@ -97,20 +97,14 @@ test('a path in front of it, and the organisation’s mark', async () => {
   }
 })
 
-describe('an address that nobody says', () => {
-  test('is localhost at the port of a listener on loopback', async () => {
-    const other = await startConsoleWorld({ apart: { unsaid: true } })
-    try {
-      const asked = await createBrowser().open(
-        `${other.url}/console`,
-        (next) => next.origin === other.idp.issuer,
-      )
-      const { port } = new URL(other.url)
-      expect(new URL(asked.url).searchParams.get('redirect_uri')).toBe(
-        `http://localhost:${port}/console/callback`,
-      )
-    } finally {
-      await other.close()
-    }
-  })
+test('without an address of its own it is with the pages, whatever listener the operators have', async () => {
+  const other = await startConsoleWorld({ apart: { unsaid: true } })
+  try {
+    const [, page] = await other.enter('ada')
+    expect([page.status, page.url]).toEqual([200, `${other.pages}/console`])
+    const { port } = new URL(other.operators)
+    expect((await fetch(`http://127.0.0.1:${port}/console`)).status).toBe(404)
+  } finally {
+    await other.close()
+  }
 })

@@ -45,11 +45,11 @@ export const startConsoleWorld = async (
     readonly held?: readonly Held[]
     readonly idTokenS?: number
     readonly accounts?: Fields
-    /** The operators have a listener of their own, and the console with them. */
+    /** The operators have a listener of their own, and the console is there. */
     readonly apart?: {
       /** The path below which browsers find it. */
       readonly below?: string
-      /** `operators_sign_in.url` is not said. */
+      /** `operators_sign_in.url` is not said: the console is with the pages. */
       readonly unsaid?: boolean
     }
     /** `connect.brand`. */
@@ -66,7 +66,9 @@ export const startConsoleWorld = async (
   ])
   const { apart } = options
   const pages = `http://127.0.0.1:${port}`
-  const url = apart === undefined ? pages : `http://127.0.0.1:${own}${apart.below ?? ''}`
+  const operators = `http://127.0.0.1:${own}`
+  const moved = apart !== undefined && apart.unsaid !== true
+  const url = moved ? `${operators}${apart.below ?? ''}` : pages
   const idp = await startAuthServer({
     clientId: 'deputy-ops',
     redirectUris: [`${url}/console/callback`],
@@ -81,7 +83,7 @@ export const startConsoleWorld = async (
     client_id: 'deputy-ops',
     ...(options.byTenant === true ? { tenant: '/tenants' } : {}),
     ...(options.console === undefined ? {} : { console: options.console }),
-    ...(apart === undefined || apart.unsaid === true ? {} : { url }),
+    ...(moved ? { url } : {}),
   }
   const setup = {
     upstream: upstream.origin,
@@ -148,6 +150,8 @@ export const startConsoleWorld = async (
     url,
     /** Where people's pages are. */
     pages,
+    /** The operators' own listener, where there is one. */
+    operators,
     idp,
     deputy,
     upstream,

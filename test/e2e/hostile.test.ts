@@ -1,6 +1,6 @@
 // What nobody should send, over sockets of our own: one right status and code each, and the provider sees nothing of it.
 import { createHmac } from 'node:crypto'
-import { gzipSync } from 'node:zlib'
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
@@ -414,17 +414,18 @@ describe('credentials that the agent brings never leave', () => {
     const headers = ['Content-Type: application/json', `Content-Length: ${body.length}`]
     await refused(ask('/api.acme.test/notes', headers, { method: 'POST', body }), 'request_invalid')
   })
-  test('a coded body that must be read is refused', async () => {
-    const body = gzipSync(`{"token":"${FORGED}"}`).toString('latin1')
+  test.each([
+    ['gzip', gzipSync, 'credential_in_body'],
+    ['br', brotliCompressSync, 'unsupported_media_type'],
+    ['gzip, gzip', (text: string) => gzipSync(gzipSync(text)), 'unsupported_media_type'],
+  ])('inside a body that is coded as %s', async (coding, coded, code) => {
+    const body = coded(`{"token":"${FORGED}"}`).toString('latin1')
     const headers = [
       'Content-Type: application/json',
-      'Content-Encoding: gzip',
+      `Content-Encoding: ${coding}`,
       `Content-Length: ${body.length}`,
     ]
-    await refused(
-      ask('/api.acme.test/a', headers, { method: 'POST', body }),
-      'unsupported_media_type',
-    )
+    await refused(ask('/api.acme.test/a', headers, { method: 'POST', body }), code)
   })
   test.each([
     [

@@ -414,10 +414,10 @@ describe('credentials that the agent brings never leave', () => {
     const headers = ['Content-Type: application/json', `Content-Length: ${body.length}`]
     await refused(ask('/api.acme.test/notes', headers, { method: 'POST', body }), 'request_invalid')
   })
-  test.each([
+  test.each<[string, (text: string) => Buffer, Parameters<typeof refused>[1]]>([
     ['gzip', gzipSync, 'credential_in_body'],
     ['br', brotliCompressSync, 'unsupported_media_type'],
-    ['gzip, gzip', (text: string) => gzipSync(gzipSync(text)), 'unsupported_media_type'],
+    ['gzip, gzip', (text) => gzipSync(gzipSync(text)), 'unsupported_media_type'],
   ])('inside a body that is coded as %s', async (coding, coded, code) => {
     const body = coded(`{"token":"${FORGED}"}`).toString('latin1')
     const headers = [

@@ -1,6 +1,6 @@
 // Authorization servers that others wrote, each with a refresh habit of its own, and deputy as people run it in front.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Child } from '../support/deputy.ts'
 import { postgres } from '../support/postgres.ts'
 import { hydra } from '../support/servers/hydra.ts'
@@ -98,7 +98,8 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
         const gate = Promise.withResolvers<void>()
         api.gate.opens = gate.promise
         const flying = world.call(deputy, 'alice', 'long', '&held')
-        await expect.poll(() => api.gate.waiting).toBe(1)
+        // Not `expect.poll`: it belongs to a test that runs beside none.
+        await vi.waitUntil(() => api.gate.waiting === 1, { timeout: 30_000 })
         // At the server the token lives on; deputy's definition says that it does not.
         await sleep(EARLY * 1_000)
         expect((await world.call(deputy, 'alice', 'long')).who).toBe('alice')

@@ -95,8 +95,8 @@ test.skipIf(lacks !== '')(
       )
     expect(JSON.parse(stdout)).toEqual(
       Object.fromEntries([
-        ...all('jdk', { http: 'HTTP_1_1', tls: 'HTTP_2', proxy: 'HTTP_1_1' }),
-        ...all('okhttp', { http: 'HTTP_1_1', tls: 'HTTP_2', proxy: 'HTTP_1_1' }),
+        ...all('jdk', { http: 'HTTP_1_1', tls: 'HTTP_2', proxy: 'HTTP_2' }),
+        ...all('okhttp', { http: 'HTTP_1_1', tls: 'HTTP_2', proxy: 'HTTP_2' }),
         ...all('apache', { http: 'HTTP/1.1', tls: 'HTTP/1.1', proxy: 'HTTP/1.1' }),
       ]),
     )

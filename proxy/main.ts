@@ -126,7 +126,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     version: version(),
   })
   const { serve } = await import('./serve.ts')
-  const { collect, collectWhenQuiet } = await import('./observe/memory.ts')
+  const { collect } = await import('./observe/memory.ts')
   const ended = Promise.withResolvers<number>()
   let [ready, ending] = [false, false]
   const stop = (result: number, late: number | null): void => {
@@ -185,10 +185,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   for (const [name, address] of Object.entries(serving.addresses)) complain(`${name}: ${address}`)
   complain('deputy is ready')
   ready = true
-  setTimeout(() => {
-    collect()
-    collectWhenQuiet()
-  }, COLLECT_MS).unref()
+  setTimeout(collect, COLLECT_MS).unref()
   return ended.promise.finally(log.flush)
 }
 

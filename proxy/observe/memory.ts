@@ -37,37 +37,3 @@ export const createSweep = (): ((bytes: number) => void) => {
     gc({ type: 'minor' })
   }
 }
-
-/** How often it is looked, ms, and how many looks in a row must have found next to nothing done. */
-const LOOK_MS = 1_000
-const QUIET_LOOKS = 5
-/** µs of CPU between two looks that are next to nothing: timers of a thousand held calls take half of it. */
-const IDLE_US = 30_000
-/** Bytes by which the process must have grown: less is not worth standing still for. */
-const GROWN = 16_000_000
-/** Looks between two of them: where calls trickle in, one of a thousand meets it. */
-const REST_LOOKS = 60
-
-/**
- * Collects where the process has grown and then does nothing for some seconds, as when many calls wait for their people:
- * half of what they took is garbage by then. @returns ends it
- */
-export const collectWhenQuiet = (look = LOOK_MS): (() => void) => {
-  let least = process.memoryUsage.rss()
-  let [quiet, rest] = [0, 0]
-  let before = process.cpuUsage()
-  const timer = setInterval(() => {
-    const { user, system } = process.cpuUsage(before)
-    before = process.cpuUsage()
-    quiet = user + system < IDLE_US ? quiet + 1 : 0
-    rest -= 1
-    const resident = process.memoryUsage.rss()
-    least = Math.min(least, resident)
-    if (quiet < QUIET_LOOKS || rest > 0 || resident - least < GROWN) return
-    collect()
-    rest = REST_LOOKS
-    least = process.memoryUsage.rss()
-  }, look)
-  timer.unref()
-  return () => clearInterval(timer)
-}

@@ -45,25 +45,6 @@ const run = <T>(code: string): T => {
   return JSON.parse(stdout || JSON.stringify({ stderr })) as T
 }
 
-const QUIET = `
-const { collectWhenQuiet } = await import(process.argv[1])
-const { rss } = process.memoryUsage
-const end = collectWhenQuiet(20)
-let kept = Array.from({ length: 400_000 }, (_, i) => ({ i, text: 'x'.repeat(i % 50) }))
-kept = kept.length
-const full = rss()
-const began = performance.now()
-while (rss() > full - 10e6 && performance.now() - began < 20_000)
-  await new Promise((resolve) => setTimeout(resolve, 200))
-end()
-console.log(JSON.stringify({ full, after: rss() }))
-`
-
-test('a process that has grown and then does nothing gives back what is garbage', () => {
-  const { full, after } = run<{ readonly full: number; readonly after: number }>(QUIET)
-  expect(full - after).toBeGreaterThan(10e6)
-})
-
 const STREAM = `
 const { createSweep } = await import(process.argv[1])
 const sweep = createSweep()

@@ -1,7 +1,8 @@
 // What policy saw, what arrived and what three servers understood: one and the same, or the call was refused. And that
 // the comparison would notice.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { differences, startBench, sum, type Bench } from './differential.ts'
+import { differences, startBench, sum, supplied, type Bench } from './differential.ts'
+import { FORGED } from './pick.ts'
 import { WAYS } from './requests.ts'
 import type { Understood } from './servers.ts'
 
@@ -73,6 +74,17 @@ describe('the comparison', () => {
     const other = { ...said, segments: free.segments, fields: [['title', 'b']] } as const
     expect(differences(free, recorded, other)).toEqual([])
   })
+})
+
+test.each([
+  [`GET /c1?a=1&password=${FORGED} HTTP/1.1`, '', true],
+  [`GET /c1?passw%6Frd=${FORGED} HTTP/1.1`, '', true],
+  [`GET /c1?a=1&passw:ord=${FORGED} HTTP/1.1`, '', false],
+  [`GET /c1/${FORGED} HTTP/1.1`, '', true],
+  [`GET /c1?a=1 HTTP/1.1\r\nx: ${FORGED}`, '', true],
+  ['GET /c1 HTTP/1.1', `x: ${FORGED}`, true],
+])('a credential arrived: %s %s, %s', (head, trailers, arrived) => {
+  expect(supplied({ head, trailers })).toBe(arrived)
 })
 
 test('figures add up', () => {

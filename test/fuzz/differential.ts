@@ -14,6 +14,7 @@ import {
 } from '../support/deputy.ts'
 import { makeCa } from '../../proxy/commands/ca.ts'
 import { FORGED, HIDDEN } from './pick.ts'
+import { CREDENTIALS } from './pieces.ts'
 import { startRecorder, type Recorded, type Recorder } from './recorder.ts'
 import { generated, type Case, type Way } from './requests.ts'
 import { send, type Doors } from './send.ts'
@@ -191,6 +192,21 @@ const UNWANTED: readonly (readonly [RegExp, string])[] = [
   ],
 ]
 
+/**
+ * Did the agent's credential arrive? In a query it is one only where a parameter of such a name holds it: a byte that was
+ * changed within the name makes it another. In a body its readers say so.
+ */
+export const supplied = ({ head, trailers }: Pick<Recorded, 'head' | 'trailers'>): boolean => {
+  const query = /^\S+ [^ ?]*\?(\S*)/.exec(head)?.[1] ?? ''
+  if ((head.replace(query, '') + trailers).includes(FORGED)) return true
+  const holding = query.split(/[&;?#]/).filter((pair) => pair.includes(FORGED))
+  return holding.some((pair) => {
+    const [name = ''] = pair.toLowerCase().split('=')
+    const names = [name, unescape(name)]
+    return CREDENTIALS.some((one) => names.some((each) => each.includes(one.toLowerCase())))
+  })
+}
+
 const idOf = ({ head }: Recorded): string => /^[A-Z]+ \/(c\d+)\//.exec(head)?.[1] ?? ''
 const judge = async (
   recorded: Recorded,
@@ -205,9 +221,7 @@ const judge = async (
   if (one === undefined || about.some((other) => !same(other, one)))
     return [`${about.length} decisions about what arrived: ${JSON.stringify(text)}`]
   const wrong: string[] = []
-  // In a body it is one only where a reader finds a field of such a name.
-  if ((recorded.head + recorded.trailers).includes(FORGED))
-    wrong.push('a credential that the agent supplied arrived')
+  if (supplied(recorded)) wrong.push('a credential that the agent supplied arrived')
   if (text.includes(`/${HIDDEN}/`) && !recorded.body.includes(HIDDEN))
     wrong.push('a hidden request')
   for (const [pattern, what] of UNWANTED) if (pattern.test(recorded.head)) wrong.push(what)

@@ -184,7 +184,8 @@ const segment = often(
     ),
   ),
 )
-const CREDENTIALS = [
+/** Names of parameters that hold a credential. */
+export const CREDENTIALS = [
   'access_token',
   'Access_Token',
   'access%5Ftoken',

@@ -840,7 +840,6 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
-  readonly owners: Store['credentials']['owners']
   /** Whose it is and where it is used; null: there is none. */
   readonly locate: (
     credential: string,

@@ -61,7 +61,7 @@ export type OperatorsDeps = RestDeps &
         }
       }
     >
-    readonly vault: Pick<Vault, 'list' | 'owners' | 'disallow'>
+    readonly vault: Pick<Vault, 'list' | 'disallow'>
     /** Where a credential is kept; null: nowhere. */
     readonly locate: (
       credential: string,

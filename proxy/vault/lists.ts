@@ -1,7 +1,7 @@
 // What is stored of people and agents, a page at a time: nobody reads a vault of a hundred thousand people at one look.
 import { setImmediate as turn } from 'node:timers/promises'
 import type { GrantRow, HeldRow, Person, Store } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { createGuarded } from './guarded.ts'
 
 /** Rows of a page. */
 export const PAGE = 50
@@ -62,13 +62,7 @@ export type Lists = ReturnType<typeof createLists>
 
 /** Everything here rejects with Problem vault_unavailable when the store fails. */
 export const createLists = ({ credentials, grants }: Pick<Store, 'credentials' | 'grants'>) => {
-  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work()
-    } catch (cause) {
-      throw new Problem('vault_unavailable', 'the vault cannot be read now', { cause })
-    }
-  }
+  const guarded = createGuarded('the vault cannot be read now')
   /**
    * One page over several tenants: what is left of the first, then the next.
    * @param from the tenant in which the page before ended; null: it is the first page

@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache'
 import { room } from '../memo.ts'
 import type { Clock, Person, Principal, RunReach, RunRow, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { createGuarded } from './guarded.ts'
 
 /**
  * A revocation by another process is seen after this long at the latest, though nobody tells of it.
@@ -67,16 +68,7 @@ export const createRuns = (deps: {
     if (id !== '*') deps.onRevoked(id)
   }
   store.subscribe('run', forget)
-  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work()
-    } catch (error) {
-      if (error instanceof Problem) throw error
-      throw new Problem('vault_unavailable', 'the runs cannot be read or written now', {
-        cause: error,
-      })
-    }
-  }
+  const guarded = createGuarded('the runs cannot be read or written now')
   const ended = (at: number): boolean => at <= clock.now()
 
   const look = async (hash: string): Promise<Principal> => {

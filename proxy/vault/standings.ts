@@ -13,6 +13,7 @@ import type {
 } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
+import { createGuarded } from './guarded.ts'
 
 /** What another process ended or changed is seen after this long at the latest, though nobody tells of it. */
 const FRESH_MS = 1_000
@@ -81,16 +82,7 @@ export const createStandings = (deps: {
         deps.log.error({ err: error }, 'other processes could not be told of a standing'),
       )
   }
-  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work()
-    } catch (error) {
-      if (error instanceof Problem) throw error
-      throw new Problem('vault_unavailable', 'standing cannot be read or written now', {
-        cause: error,
-      })
-    }
-  }
+  const guarded = createGuarded('standing cannot be read or written now')
 
   const personOf = async ({ name: workload, agent }: By, user: string): Promise<Person> => {
     const [person, other] = await store.standings.people(

@@ -16,6 +16,7 @@ import type {
 import { AccountMismatch, Problem } from '../problem.ts'
 import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
+import { createGuarded } from './guarded.ts'
 
 export type VaultDeps = {
   readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
@@ -148,16 +149,10 @@ export const createVault = (deps: VaultDeps): Vault => {
     if (key === undefined) own.set(connection, (key = placeKey(person, connection)))
     return key
   }
-  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work()
-    } catch (error) {
-      if (error instanceof Problem || error instanceof AccountMismatch) throw error
-      throw new Problem('vault_unavailable', 'the vault cannot be read or written now', {
-        cause: error,
-      })
-    }
-  }
+  const guarded = createGuarded(
+    'the vault cannot be read or written now',
+    (error) => error instanceof AccountMismatch,
+  )
 
   const place = async (person: Person, connection: string): Promise<Place> => {
     const key = placeKey(person, connection)
@@ -379,8 +374,6 @@ export const createVault = (deps: VaultDeps): Vault => {
         }
         return held
       }),
-
-    owners: (after, most) => guarded(() => store.credentials.owners(after, most)),
 
     locate: (id) =>
       guarded(async () => {

@@ -27,7 +27,7 @@ export type ConsoleActsDeps = Naming & {
   readonly gate: Gate
   readonly acts: Acts
   readonly turn: ReturnType<typeof createSwitch>
-  readonly vault: Pick<Vault, 'list' | 'owners'>
+  readonly vault: Pick<Vault, 'list'>
   readonly locate: (
     credential: string,
   ) => Promise<{ readonly person: Person; readonly connection: string } | null>

@@ -17,7 +17,7 @@ export const TYPE = {
 export const END_STREAM = 0x1
 export const END_HEADERS = 0x4
 export const PADDED = 0x8
-const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
+export const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 
 export const frame = (
   type: keyof typeof TYPE,
@@ -68,6 +68,25 @@ export type Frame = {
   readonly stream: number
   readonly payload: Buffer
 }
+/** What these bytes hold whole, and what is left of them. */
+export const framesIn = (
+  bytes: Buffer,
+): { readonly frames: readonly Frame[]; readonly rest: Buffer } => {
+  const frames: Frame[] = []
+  let rest = bytes
+  while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
+    const end = 9 + rest.readUIntBE(0, 3)
+    frames.push({
+      type: rest.readUInt8(3),
+      flags: rest.readUInt8(4),
+      stream: rest.readUInt32BE(5),
+      payload: rest.subarray(9, end),
+    })
+    rest = rest.subarray(end)
+  }
+  return { frames, rest }
+}
+
 export type Spoken = {
   readonly socket: Socket
   readonly write: (...frames: readonly Buffer[]) => void
@@ -83,22 +102,14 @@ export const speak = async (
 ): Promise<Spoken> => {
   const { hostname, port } = new URL(origin)
   const socket = connect(Number(port), hostname)
-  let came = Buffer.alloc(0)
+  let came: Buffer = Buffer.alloc(0)
   let closed = false
   const frames: Frame[] = []
   socket.on('error', () => undefined).on('close', () => void (closed = true))
   socket.on('data', (chunk: Buffer) => {
-    came = Buffer.concat([came, chunk])
-    while (came.length >= 9 && came.length >= 9 + came.readUIntBE(0, 3)) {
-      const size = came.readUIntBE(0, 3)
-      frames.push({
-        type: came.readUInt8(3),
-        flags: came.readUInt8(4),
-        stream: came.readUInt32BE(5),
-        payload: came.subarray(9, 9 + size),
-      })
-      came = came.subarray(9 + size)
-    }
+    const { frames: whole, rest } = framesIn(Buffer.concat([came, chunk]))
+    frames.push(...whole)
+    came = rest
   })
   await once(socket, 'connect')
   socket.write(Buffer.concat([Buffer.from(PREFACE), settings]))

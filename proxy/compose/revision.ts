@@ -121,20 +121,20 @@ const atConnect =
     else pages(req, res)
   }
 
+/** Of an address, without a trailing slash; '': it has none. */
+const pathOf = (at: string): string => new URL(at).pathname.replace(/\/$/, '')
+
 /** The operators' own: `/v1/` is for programs; the console has what its pages load beside it. */
 const atOperators =
   (
     { clock }: Scope,
-    { at, pagesAt }: { readonly at: string | null; readonly pagesAt: string },
+    { path, pagesAt }: { readonly path: string; readonly pagesAt: string },
     {
       console,
       programs,
-    }: Readonly<Record<'programs', RequestListener>> & {
-      readonly console: RequestListener | null
-    },
+    }: { readonly console: RequestListener | null; readonly programs: RequestListener },
   ): RequestListener =>
   (req, res) => {
-    const path = at === null ? '' : new URL(at).pathname.replace(/\/$/, '')
     if (path !== '') req.url = below(req.url ?? '/', path)
     const [, first = ''] = /^\/([^/?]*)/.exec(req.url ?? '') ?? []
     if (console === null || first === 'v1') programs(req, res)
@@ -269,7 +269,6 @@ export const buildRevision = async (
     const moved = operatorsUrl !== null
     const at = operatorsUrl ?? publicUrl
     const console = createConsolePages(configured, core, consent, { operators, at })
-    const path = new URL(publicUrl).pathname.replace(/\/$/, '')
     for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
     return {
       ...inForce,
@@ -279,7 +278,7 @@ export const buildRevision = async (
       firstUse: consent.firstUse,
       invalidated: consent.invalidated,
       said: discovery.said,
-      connect: atConnect(scope, path, {
+      connect: atConnect(scope, pathOf(publicUrl), {
         pages,
         console: moved ? null : console,
         programs: operatorsApi(scope, beside),
@@ -289,7 +288,7 @@ export const buildRevision = async (
       }),
       operators: atOperators(
         scope,
-        { at: operatorsUrl, pagesAt: publicUrl },
+        { path: operatorsUrl === null ? '' : pathOf(operatorsUrl), pagesAt: publicUrl },
         { console: moved ? console : null, programs: operatorsApi(scope, operators) },
       ),
       local: localApi(configured, core, operators),

@@ -13,7 +13,6 @@ import { domainOfId, SVID_ALGORITHMS, svidType } from './spiffe.ts'
 export const ALGORITHMS = [...SVID_ALGORITHMS, 'EdDSA', 'Ed25519']
 export const SKEW_S = 60
 export const LONGEST = 16_384
-/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
 
 /** `iat` and `exp`, ms. */
 export type Times = { readonly issuedAt: number; readonly expiresAt: number }

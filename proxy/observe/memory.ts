@@ -1,4 +1,5 @@
-// What work leaves behind is a fifth to a half of a process's memory, and while it idles nobody would collect it.
+// What a start leaves behind is a fifth of the memory of an idle deputy, and while it idles nobody would collect it; what a
+// stream is read into lies about for as long as V8 likes.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 

@@ -15,16 +15,17 @@ const MOST_BYTES = 1024 * 1024
 
 /** The fields of a form that pointers name. Throws where one names no field, or could stand elsewhere. */
 const checkForm = (name: string, { route, body }: Obliged, pointers: readonly string[]): void => {
-  if (pointers.some((pointer) => fieldName(pointer) === null))
+  if (!pointers.every((pointer) => FIELD.test(pointer)))
     refuse(name, 'a pointer leads into the value of a field of the form: send JSON')
   if (body.bytes === null || beginsJson(body.bytes))
     refuse(name, 'the body is a form to some servers and JSON to others')
-  const names = pointers.map((pointer) => fieldName(pointer) ?? '')
+  const names = pointers.map(nameOf)
   if (route.target.query.some((one) => sameField(one.name, names)))
     refuse(name, 'the query has a field that is to be kept: send it in the body')
 }
-const fieldName = (pointer: string): string | null =>
-  /^\/[^/~*]+$/.test(pointer) ? pointer.slice(1) : null
+/** A pointer to a field. */
+const FIELD = /^\/[^/~*]+$/
+const nameOf = (pointer: string): string => pointer.slice(1)
 
 /** Throws where what is to be kept could stand in a place that is not looked at. */
 const check = (name: string, about: Obliged, { in: where, pointers }: Pointed): void => {
@@ -45,12 +46,7 @@ const check = (name: string, about: Obliged, { in: where, pointers }: Pointed): 
  * @throws Problem request_invalid where servers would not all read the same value
  */
 const formDocument = (bytes: Buffer, pointers: readonly string[]): string =>
-  JSON.stringify(
-    fieldsOf(
-      formFields(bytes),
-      pointers.map((pointer) => fieldName(pointer) ?? ''),
-    ),
-  )
+  JSON.stringify(fieldsOf(formFields(bytes), pointers.map(nameOf)))
 
 /** What of a document is kept: by pointer, every value it names, each as it was written. */
 const membersOf = (text: string | null, pointers: readonly string[], insensitive: boolean) => {

@@ -4,7 +4,7 @@ import { createGuarded } from '../../proxy/vault/guarded.ts'
 
 class Own extends Error {}
 const guarded = createGuarded('it cannot be read now', (error) => error instanceof Own)
-const failing = (error: Error) => guarded(() => Promise.reject(error))
+const failing = (cause: Error) => guarded(() => Promise.reject(cause))
 
 test('what the store says passes, and its failure is one problem with its cause', async () => {
   expect(await guarded(() => Promise.resolve(7))).toBe(7)

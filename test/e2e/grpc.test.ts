@@ -18,7 +18,7 @@ import {
   type Setup,
 } from '../support/deputy.ts'
 
-const PEER = process.env['DEPUTY_GRPC'] ?? join(homedir(), '.cache/deputy-ci/grpc-3/peer')
+const PEER = process.env['DEPUTY_GRPC'] ?? join(homedir(), '.cache/deputy-ci/grpc-5/peer')
 const missing = existsSync(PEER) ? '' : `${PEER} is missing (.ci/run builds it)`
 if (missing !== '' && process.env['DEPUTY_NO_SKIP'] === '1') throw new Error(missing)
 

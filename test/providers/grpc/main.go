@@ -188,7 +188,7 @@ func call(address, tag, what, text, ca string) {
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(transport))
 	must(err)
 	client := pb.NewTestServiceClient(connection)
-	patience := 20 * time.Second
+	patience := 2 * time.Minute
 	if what == "deadline" {
 		patience = 2 * time.Second
 	}
@@ -259,17 +259,23 @@ func call(address, tag, what, text, ca string) {
 	case "client":
 		stream, err := client.StreamingInputCall(ctx)
 		must(err)
-		for i := range 3 {
-			// An end in the middle is told by the answer.
+		// Listens while it sends: gRPC tells an end in the middle only to who reads.
+		var answer pb.StreamingInputCallResponse
+		ended := make(chan error, 1)
+		go func() { ended <- stream.RecvMsg(&answer) }()
+		for i := 0; i < 3 && len(ended) == 0; i++ {
+			// What cannot be sent any more is explained by the answer.
 			if stream.Send(&pb.StreamingInputCallRequest{Payload: payload(fmt.Sprintf("%s %d", text, i))}) != nil {
 				break
 			}
 			select {
 			case <-next:
-			case <-stream.Context().Done():
+			case err := <-ended:
+				ended <- err
 			}
 		}
-		answer, err := stream.CloseAndRecv()
+		must(stream.CloseSend())
+		err = <-ended
 		told(said{Size: int(answer.GetAggregatedPayloadSize())}, err, stream.Trailer())
 	case "bidi", "hold", "early":
 		stream, err := client.FullDuplexCall(ctx)

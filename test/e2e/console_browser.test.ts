@@ -35,6 +35,8 @@ const enterAt = async (page: Page, text: string): Promise<void> => {
 /** Through the issuer's pages, by keyboard too. */
 const signIn = async (page: Page, world: ConsoleWorld, who: string): Promise<void> => {
   await page.goto(`${world.url}/console`)
+  // Its autofocus comes with the first picture, which may be after the load.
+  await page.locator('input[name=login]').focus()
   await page.keyboard.type(who)
   await page.keyboard.press('Tab')
   await page.keyboard.type('x')

@@ -143,7 +143,7 @@ test.skipIf(NO_MOUNT !== null)(
     } finally {
       await revive()
     }
-    await expect.poll(stuck, { timeout: 5_000 }).toBe(false)
+    await expect.poll(stuck).toBe(false)
     expect(await readText(fine)).toBe('text')
     await expect(readText(join(dead, 'a', 'x'))).rejects.toThrow(/ENOENT/)
   },

@@ -70,9 +70,9 @@ test('a lock that somebody else took is not ours; once it is ours again, we writ
   lock = await lockFile(path, 'P1', log)
   const mine = fs.readFileSync(`${path}.lock`)
   fs.writeFileSync(`${path}.lock`, '{"proc":"P9","pid":1}')
-  await expect.poll(() => lock?.held(), { timeout: 5_000 }).toBe(false)
+  await expect.poll(() => lock?.held()).toBe(false)
   fs.writeFileSync(`${path}.lock`, mine)
-  await expect.poll(() => lock?.held(), { timeout: 5_000 }).toBe(true)
+  await expect.poll(() => lock?.held()).toBe(true)
   expect(said).toEqual([
     'somebody took the lock away: nothing is written here until it is ours again',
     'the lock is ours again',

@@ -12,7 +12,7 @@ import { startIssuer, type Issuer } from '../support/issuer.ts'
 
 const DAY = 86_400_000
 const AGENT = 'agent:triage'
-const WAIT = { timeout: 30_000, interval: 100 }
+const WAIT = { interval: 100 }
 const got: Fields[] = []
 const hook = createServer((req, res) => {
   const chunks: Buffer[] = []

@@ -178,7 +178,7 @@ test('that a policy is wrong is told to north, and what is wrong only to operato
   writeFileSync(file, '{"row of south": ')
   await world.deputy.reload()
   const failed = () => world.deputy.evidence().filter(({ event }) => event === 'policy.failed')
-  await expect.poll(() => failed().length, { timeout: 20_000 }).toBeGreaterThan(0)
+  await expect.poll(() => failed().length).toBeGreaterThan(0)
   const problem = String(failed()[0]?.['problem'])
   expect(problem).toContain('limits.json')
   const [browser] = await world.enter('nina')

@@ -180,7 +180,6 @@ describe('2026-07-28 on the wire', () => {
               ({ decision }) =>
                 (decision as { effect?: string } | undefined)?.effect === 'consent_required',
             ).length,
-        { timeout: 20_000 },
       )
       .toBeGreaterThanOrEqual(2)
     expect(ended).toBe(false)

@@ -36,7 +36,7 @@ const started = async (untilReady = true, setup: Partial<Setup> = {}) => {
   const exited = new Promise<string>((resolve) => {
     child.once('exit', (code, signal) => resolve(String(code ?? signal)))
   })
-  if (untilReady) await expect.poll(() => said, { timeout: 30_000 }).toContain('deputy is ready')
+  if (untilReady) await expect.poll(() => said).toContain('deputy is ready')
   const events = (): readonly string[] =>
     readFileSync(join(dir, 'audit.jsonl'), 'utf8')
       .trimEnd()
@@ -193,7 +193,7 @@ describe('a drain', () => {
           .end(),
       )
     expect(await ask()).toEqual([200, 'close'])
-    await expect.poll(() => ask().catch(() => 'refused'), { timeout: 30_000 }).toBe('refused')
+    await expect.poll(() => ask().catch(() => 'refused')).toBe('refused')
     expect(child.exitCode).toBe(null)
     agent.destroy()
     open[0]?.end()

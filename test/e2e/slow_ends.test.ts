@@ -113,7 +113,7 @@ test('a caller who never reads: the provider is let go, the call has its end, an
   const { socket, ended } = await dial(deputy.agent)
   socket.pause()
   socket.write(head('GET', '/api.stream.test/a'))
-  await expect.poll(() => gone, { timeout: 30_000 }).toBe(1)
+  await expect.poll(() => gone).toBe(1)
   await expect.poll(outcome).toMatchObject({ result: 'interrupted', status: 200 })
   socket.resume()
   await ended

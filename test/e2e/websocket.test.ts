@@ -113,8 +113,7 @@ const open = (
   socket.on('error', () => undefined)
   return { socket, came, closed, refused }
 }
-const said = (came: readonly string[], n: number) =>
-  expect.poll(() => came.length, { timeout: 5_000 }).toBe(n)
+const said = (came: readonly string[], n: number) => expect.poll(() => came.length).toBe(n)
 const outcome = () => deputy.evidence().findLast(({ event }) => event === 'outcome')
 const outcomes = () => deputy.evidence().filter(({ event }) => event === 'outcome').length
 
@@ -248,7 +247,7 @@ test('who leaves before the answer takes the call along', async () => {
   const began = performance.now()
   socket.terminate()
   const left = { result: 'interrupted', status: null }
-  await expect.poll(outcome, { timeout: 8_000 }).toMatchObject(left)
+  await expect.poll(outcome).toMatchObject(left)
   expect(performance.now() - began).toBeLessThan(1_500)
 })
 

@@ -1,7 +1,6 @@
 // The text that an agent's program shows when deputy answers: clients of Python and Go, unmodified, each in its own language.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'

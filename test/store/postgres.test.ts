@@ -367,7 +367,7 @@ describe.skipIf(absent)('too few connections', { timeout: 60_000 }, () => {
     )
     expect(store.connections?.().failed).toBeGreaterThan(0)
     await sql(url, `ALTER ROLE ${role} CONNECTION LIMIT 20`)
-    await vi.waitFor(() => store.check(), { timeout: 20_000, interval: 300 })
+    await vi.waitFor(() => store.check(), { timeout: 30_000, interval: 300 })
   })
 
   test('of this process are told apart from those of the server', async () => {
@@ -397,7 +397,7 @@ describe.skipIf(absent)('too few connections', { timeout: 60_000 }, () => {
 
 describe.skipIf(absent)('a database that cannot be written', { timeout: 30_000 }, () => {
   const until = (work: () => Promise<unknown>): Promise<unknown> =>
-    vi.waitFor(work, { timeout: 15_000, interval: 300 })
+    vi.waitFor(work, { timeout: 30_000, interval: 300 })
 
   test('is not ready after a failover to a server that only reads, and ready again after the next', async () => {
     const url = await fresh()

@@ -270,4 +270,4 @@ test('a job whose consent is missing waits, the link goes out, and it goes on; a
   expect(await gone.json()).toMatchObject({ standings_ended: 1 })
   expect(await said()).toBe('unauthenticated')
   expect(events('standing.ended').at(-1)).toMatchObject({ by: 'operator', operator: 'backend' })
-}, 60_000)
+})

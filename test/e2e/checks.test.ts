@@ -199,7 +199,7 @@ describe('a service that the test speaks for', () => {
       fga({ name: 'agent_may', user: '{agent}', object: 'kind:{operation}' }),
       fga({ name: 'in_folder', object: 'folder:{body/folder}' }),
     ])
-  }, 60_000)
+  })
   afterAll(async () => {
     await deputy?.close()
     await upstream?.close()

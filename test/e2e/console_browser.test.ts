@@ -117,7 +117,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     const names = world.deputy.evidence().map(({ event }) => event)
     for (const event of ['connection.revoked', 'agent.disabled', 'agent.enabled'])
       expect(names).toContain(event)
-  }, 60_000)
+  })
 
   test(`works without scripts, and weighs less than ${MOST_BYTES} bytes with all that it loads`, async () => {
     for (let i = 0; i < 120; i += 1) await world.call('south', i % 3 === 0 ? 'bob' : 'alice')
@@ -138,7 +138,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     expect(bytes).toBeGreaterThan(1_000)
     expect(bytes).toBeLessThan(MOST_BYTES)
     await context.close()
-  }, 60_000)
+  })
 
   test('what it weighs, and when it is first painted', async () => {
     const context = await chromium.newContext()
@@ -159,5 +159,5 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     expect(Math.min(...paints)).toBeGreaterThan(0)
     expect(Math.min(...paints)).toBeLessThan(2_000)
     await context.close()
-  }, 60_000)
+  })
 })

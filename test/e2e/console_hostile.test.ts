@@ -146,7 +146,7 @@ describe('what was done is told as it is', () => {
     } finally {
       await other.close()
     }
-  }, 60_000)
+  })
   test('to ask what an act would do takes a role that may look, or breaks the glass', async () => {
     const [browser, page] = await world.enter('only')
     const used = () => events('operator.break_glass').length

@@ -187,4 +187,4 @@ test('that a policy is wrong is told to north, and what is wrong only to operato
   expect(page.text).not.toContain('limits.json')
   rmSync(file)
   await world.deputy.reload()
-}, 60_000)
+})

@@ -109,7 +109,7 @@ const times = <T>(n: number, make: (i: number) => T): readonly T[] =>
   Array.from({ length: n }, (_, i) => make(i))
 const passed = (all: readonly string[]): number => all.filter((one) => one === '200').length
 
-describe('a limit of calls', { timeout: 60_000 }, () => {
+describe('a limit of calls', () => {
   test('lets exactly as many through as it says, tells the rest when to come again, and leaves evidence', async () => {
     const deputy = await start(hourly(20, 'person'))
     const all = await verdicts(times(200, () => call(deputy)))
@@ -241,7 +241,7 @@ test('a limit is one for all doors, and each tells it as its callers expect', as
   expect(house.upstream.seen).toHaveLength(3)
 })
 
-describe('a budget', { timeout: 60_000 }, () => {
+describe('a budget', () => {
   const spend = (properties: Fields): Fields => ({ spent: { type: 'budget', properties } })
   const titles = spend({
     key: ['person'],

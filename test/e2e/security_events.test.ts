@@ -94,7 +94,7 @@ beforeAll(async () => {
       signals: [{ issuer: issuer.url, audience: 'deputy', push: true, poll: `${at}/poll` }],
     },
   })
-}, 60_000)
+})
 afterAll(async () => {
   await deputy?.close()
   directory?.closeAllConnections()
@@ -410,7 +410,7 @@ describe('a logout token that names only a session', () => {
         connect: { sign_in: { issuer: issuer.url, client_id: 'deputy-pages', realm: 'corp' } },
       },
     })
-  }, 60_000)
+  })
   afterAll(() => asserted?.close())
   const told = async (sid: string): Promise<readonly [number, string]> => {
     const token = await signed(logoutClaims({ sub: undefined, sid }), { typ: 'logout+jwt' })
@@ -483,7 +483,7 @@ describe.skipIf(absent)(
       const vault = { store: await server.fresh(), keys }
       const start = () => startDeputy({ upstream: upstream.origin, config: { ...settings, vault } })
       fleet = [await start(), await start()]
-    }, 60_000)
+    })
     afterAll(async () => {
       for (const each of fleet) await each.close()
     })

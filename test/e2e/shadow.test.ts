@@ -72,7 +72,7 @@ test('each difference is one record beside the decision, and no answer is anothe
       policy: { revision: 'stuck' },
     },
   ])
-}, 60_000)
+})
 
 test('a plan and a list are no calls: the shadow is not asked about them', async () => {
   await start(STUCK)
@@ -87,7 +87,7 @@ test('a plan and a list are no calls: the shadow is not asked about them', async
   )
   expect(await call('alice', 'api.acme.test/items')).toBe(200)
   await expect.poll(counts).toEqual({ same: 1 })
-}, 60_000)
+})
 
 test('one that never ends when it is loaded harms nothing; a reload puts another in its place', async () => {
   await start(LOOPS)
@@ -102,4 +102,4 @@ test('one that never ends when it is loaded harms nothing; a reload puts another
   await serving('stuck')
   expect(await call('alice', 'api.acme.test/items')).toBe(200)
   await expect.poll(counts).toEqual({ skipped: 1, same: 1 })
-}, 90_000)
+})

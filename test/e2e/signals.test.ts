@@ -59,35 +59,31 @@ test.each(['SIGTERM', 'SIGINT', 'SIGQUIT'] as const)(
   },
 )
 
-test(
-  'every other signal that ends a process is told and passed over',
-  { timeout: 60_000 },
-  async () => {
-    const { child, said, exited, events, live } = await started()
-    const signals = [
-      'SIGHUP',
-      'SIGUSR1',
-      'SIGUSR2',
-      'SIGALRM',
-      'SIGVTALRM',
-      'SIGPROF',
-      'SIGIO',
-      'SIGPWR',
-      'SIGSTKFLT',
-      'SIGXCPU',
-    ] as const
-    for (const signal of signals) {
-      child.kill(signal)
-      await expect.poll(said).toContain(`"signal":"${signal}"`)
-    }
-    for (const signal of ['SIGPIPE', 'SIGXFSZ', 'SIGURG'] as const) child.kill(signal)
-    expect(await live()).toBe(200)
-    expect(said()).not.toContain('Debugger listening')
-    child.kill('SIGTERM')
-    expect(await exited).toBe('0')
-    expect(events()).toContain('process.stopped')
-  },
-)
+test('every other signal that ends a process is told and passed over', async () => {
+  const { child, said, exited, events, live } = await started()
+  const signals = [
+    'SIGHUP',
+    'SIGUSR1',
+    'SIGUSR2',
+    'SIGALRM',
+    'SIGVTALRM',
+    'SIGPROF',
+    'SIGIO',
+    'SIGPWR',
+    'SIGSTKFLT',
+    'SIGXCPU',
+  ] as const
+  for (const signal of signals) {
+    child.kill(signal)
+    await expect.poll(said).toContain(`"signal":"${signal}"`)
+  }
+  for (const signal of ['SIGPIPE', 'SIGXFSZ', 'SIGURG'] as const) child.kill(signal)
+  expect(await live()).toBe(200)
+  expect(said()).not.toContain('Debugger listening')
+  child.kill('SIGTERM')
+  expect(await exited).toBe('0')
+  expect(events()).toContain('process.stopped')
+})
 
 test('a fault that nobody caught ends the process, but only after a drain', async () => {
   const { child, said, exited, events } = await started()

@@ -370,7 +370,7 @@ describe('while one serves', () => {
     }
     service.put(await made('next', { claims: { iat: NOW + 9 } }))
     await expect.poll(() => [revision(), problem()], patient).toEqual(['next', null])
-  }, 60_000)
+  })
 
   test('a refusal is told once, and counted each time', async () => {
     service.put(await made('good'))

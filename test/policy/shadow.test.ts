@@ -189,5 +189,5 @@ describe('a shadow', () => {
     await counts('skipped', 'same')
     copyFileSync(fixture('wild'), join(folder, 'bundle.tar.gz'))
     await loaded('wild')
-  }, 60_000)
+  })
 })

@@ -333,7 +333,7 @@ unix_socket_dir =
   return `postgres://${username}:${password}@127.0.0.1:${listen}${pathname}`
 }
 
-describe.skipIf(absent)('too few connections', { timeout: 60_000 }, () => {
+describe.skipIf(absent)('too few connections', () => {
   test('are told by the check and counted, calls fail in time, and it heals by itself', async () => {
     const url = await fresh()
     const role = `few_${randomUUID().replaceAll('-', '')}`
@@ -395,7 +395,7 @@ describe.skipIf(absent)('too few connections', { timeout: 60_000 }, () => {
   })
 })
 
-describe.skipIf(absent)('a database that cannot be written', { timeout: 30_000 }, () => {
+describe.skipIf(absent)('a database that cannot be written', () => {
   const until = (work: () => Promise<unknown>): Promise<unknown> =>
     vi.waitFor(work, { timeout: 30_000, interval: 300 })
 

@@ -16,7 +16,6 @@ import type { Deputy, Fields } from '../support/deputy.ts'
 import { MCP_HOST, RESOURCE, startMcpServer, type McpTestServer } from '../support/mcpserver.ts'
 import { freePort } from '../support/ports.ts'
 
-
 const OPERATOR = 'operator-bearer-000000000000000000000'
 let server: McpTestServer
 let deputy: Deputy
@@ -257,10 +256,10 @@ describe('the official client 1.x, through deputy', () => {
     }
     const streams = () => server.seen.filter(({ method }) => method === 'GET').length
     await transport.close()
-    const short = await run(2)
+    const short = await run(5)
     const began = performance.now()
     expect(await streamed(short.token)).toBe('cut')
-    expect(performance.now() - began).toBeLessThan(10_000)
+    expect(performance.now() - began).toBeLessThan(60_000)
     const long = await run(600)
     const before = streams()
     const ended = streamed(long.token)

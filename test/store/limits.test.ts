@@ -48,26 +48,34 @@ describe.each(every)('counts in the $name store', ({ place, skip, ownClock }) =>
     if (ownClock) await pause(ms)
   }
 
-  test('two replicas and 200 calls of each at once: exactly as many as the limit are counted', async () => {
+  /** Eight do this at each replica, call after call: no more than it has connections, so none waits too long for one. */
+  const atBoth = async <T>(
+    calls: number,
+    ask: (by: Store, i: number, n: number) => Promise<T>,
+  ): Promise<readonly T[]> => {
     const both = [store, ownClock ? await open() : store]
-    const of = take({ limit: 20 })
-    const found = await Promise.all(
-      both.flatMap((by) => Array.from({ length: 200 }, () => one(of, by))),
+    const hands = both.flatMap((by, i) =>
+      Array.from({ length: 8 }, async (_, hand) => {
+        const found: T[] = []
+        for (let n = hand; n < calls; n += 8) found.push(await ask(by, i, n))
+        return found
+      }),
     )
+    return (await Promise.all(hands)).flat()
+  }
+
+  test('two replicas and 200 calls of each at once: exactly as many as the limit are counted', async () => {
+    const of = take({ limit: 20 })
+    const found = await atBoth(200, (by) => one(of, by))
     expect(found.filter((full) => full === null)).toHaveLength(20)
     for (const full of found)
       if (full !== null) expect(full.retryMs).toBeGreaterThan(HOUR - paced(30_000))
   })
 
   test('replicas that count several keys in any order never wait for each other for ever', async () => {
-    const both = [store, ownClock ? await open() : store]
     const keys = ['a', 'b', 'c'].map((key) => take({ key: [key], limit: 50 }))
-    const found = await Promise.all(
-      both.flatMap((by, i) =>
-        Array.from({ length: 40 }, (_, n) =>
-          by.limits.take([(i + n) % 2 === 0 ? keys : keys.toReversed()], clock),
-        ),
-      ),
+    const found = await atBoth(40, (by, i, n) =>
+      by.limits.take([(i + n) % 2 === 0 ? keys : keys.toReversed()], clock),
     )
     expect(found.flat().filter((full) => full === null)).toHaveLength(50)
   })
@@ -92,15 +100,15 @@ describe.each(every)('counts in the $name store', ({ place, skip, ownClock }) =>
   })
 
   test('a place is free again when what took it is one window old', async () => {
-    const of = take({ windowMs: 900 })
+    const of = take({ windowMs: 3_000 })
     expect(await one(of)).toBeNull()
-    await pass(300)
+    await pass(1_000)
     expect(await one(of)).toBeNull()
     const full = await one(of)
-    expect(full?.retryMs).toBeLessThanOrEqual(600)
+    expect(full?.retryMs).toBeLessThanOrEqual(2_000)
     await pass(full?.retryMs ?? 0)
     expect(await one(of)).toBeNull()
-    if (!ownClock) expect((await one(of))?.retryMs).toBe(300)
+    if (!ownClock) expect((await one(of))?.retryMs).toBe(1_000)
   })
 
   test('a clock that is set back opens nothing, and closes for no longer than a window', async () => {

@@ -182,6 +182,7 @@ describe('the last request of a connection', () => {
     socket.write('\0nonsense\r\n\r\n')
     // The parser has seen it once this arrives at the other side.
     await new Promise((resolve) => setTimeout(resolve, 50))
+    for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve))
     finish()
     await ended
     expect(

@@ -42,8 +42,8 @@ const log: Log = {
 beforeAll(() => {
   dial = createDial({
     allowPrivate: [{ net: '127.0.0.0/8' }],
-    connectTimeout: 2_000,
-    idleTimeout: 2_000,
+    connectTimeout: 20_000,
+    idleTimeout: 20_000,
     ca: null,
   })
 })
@@ -72,13 +72,16 @@ const made = async (revision: string, more: Partial<Signer> = {}, data = {}): Pr
       ...more,
     }),
   )
-const serviced = (more: Partial<Serviced> = {}): Serviced => ({
-  download: createDownload({
+/** @param deadline ms */
+const download = (deadline: number) =>
+  createDownload({
     url: service.url,
     fetch: dial.fetch,
     authorization: () => Promise.resolve(null),
-    deadline: 1_000,
-  }),
+    deadline,
+  })
+const serviced = (more: Partial<Serviced> = {}): Serviced => ({
+  download: download(20_000),
   kept: createKeptBundle(join(folder, 'bundles'), service.url, MOST),
   poll: 20,
   ask: 'always',
@@ -125,7 +128,7 @@ const reply =
 describe('what a service gives', () => {
   test('serves when `openPolicySource` is done, is told whose it is, and gives way to the next', async () => {
     service.put(await made('one'))
-    await start()
+    await start({}, { first: 60_000 })
     expect(revision()).toBe('one')
     expect(engines[0]?.origin).toEqual({
       from: 'service',
@@ -157,7 +160,7 @@ describe('what a service gives', () => {
   test('is not waited for longer than a start may take', async () => {
     service.answer((_req, res) => void res.writeHead(200).write(Buffer.from([0x1f])))
     const began = performance.now()
-    await start({}, { first: 200 })
+    await start({}, { first: 200, download: download(1_000) })
     expect(performance.now() - began).toBeLessThan(paced(900))
     expect(problem()).toBe(`the bundle service ${service.url} has not answered yet`)
     service.put(await made('one'))
@@ -391,12 +394,12 @@ describe('while one serves', () => {
   })
 
   test('a clock that jumps past its end, or before its beginning, leaves it in use and heals', async () => {
-    service.put(await made('one', { claims: { iat: NOW, exp: NOW + 600 } }))
+    service.put(await made('one', { claims: { iat: NOW, exp: NOW + 3_600 } }))
     await start()
-    const next = await made('two', { claims: { iat: NOW + 1, exp: NOW + 600 } })
+    const next = await made('two', { claims: { iat: NOW + 1, exp: NOW + 3_600 } })
     for (const [ms, message] of [
-      [3_600_000, /it ended at/],
-      [-3_600_000, /still to come/],
+      [7_200_000, /it ended at/],
+      [-7_200_000, /still to come/],
     ] as const) {
       skew = ms
       service.put(next)
@@ -449,10 +452,10 @@ describe('a restart without the service', () => {
     await expect.poll(revision, patient).toBe('one')
   })
   test('serves nothing that ended meanwhile', async () => {
-    service.put(await made('one', { claims: { iat: NOW, exp: NOW + 60 } }))
+    service.put(await made('one', { claims: { iat: NOW, exp: NOW + 3_600 } }))
     await start()
     service.answer(away)
-    skew = 200_000
+    skew = 7_200_000
     await again()
     expect(revision()).toBeUndefined()
     skew = 0

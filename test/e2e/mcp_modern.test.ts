@@ -14,7 +14,6 @@ import type { Deputy, Fields } from '../support/deputy.ts'
 import { MCP_HOST, RESOURCE, startMcpServer, type McpTestServer } from '../support/mcpserver.ts'
 import { freePort } from '../support/ports.ts'
 
-
 let server: McpTestServer
 let deputy: Deputy
 

@@ -54,6 +54,21 @@ test('a failed test is told in one line', () => {
   expect(failedLine('test/a.test.ts', 'one', 'x'.repeat(400))).toHaveLength(300)
 })
 
+/** Sources of the tests by their name in `test/`. */
+const sources = (ending: string): readonly (readonly [string, string])[] =>
+  readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => [name, readFileSync(`${root}test/${name}`, 'utf8')] as const)
+
+test('no wait of a test is shorter than those of vitest.config.ts: a busy machine would end it', () => {
+  const short = sources('.test.ts').flatMap(([name, text]) =>
+    [...text.matchAll(/\btimeout: ([\d_]+)/g)]
+      .filter(([, ms = '']) => Number(ms.replaceAll('_', '')) < 30_000)
+      .map(([found]) => `${name}: ${found}`),
+  )
+  expect(short).toEqual([])
+})
+
 test('tests look for each tool where .ci/run keeps it, which is another folder when its source has changed', async () => {
   const keeps = String.raw`eval "$(grep -E '^(export DEPUTY_[A-Z0-9_]+=|[a-z_0-9]+_(version|dir)=)' .ci/run)"; env`
   const { stdout } = spawnSync('bash', ['-c', keeps], {
@@ -75,13 +90,8 @@ test('tests look for each tool where .ci/run keeps it, which is another folder w
     Object.fromEntries(Object.entries(names).map(([name, variable]) => [name, kept(variable)])),
   )
   // All others by the version in their name. No tool is one that `npm run catalogues` downloads.
-  const named = readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.ts'))
-    .flatMap((name) => [
-      ...readFileSync(`${root}test/${name}`, 'utf8').matchAll(
-        /\.cache\/deputy-ci\/([\w.-]+)(?![\w.$-])/g,
-      ),
-    ])
+  const named = sources('.ts')
+    .flatMap(([, text]) => [...text.matchAll(/\.cache\/deputy-ci\/([\w.-]+)(?![\w.$-])/g)])
     .map(([, name]) => name)
     .filter((name) => name !== 'specs-1')
   expect(named.length).toBeGreaterThan(20)

@@ -179,7 +179,7 @@ const commands = new Set(
 )
 const deputy = join(ROOT, 'bin/deputy.js')
 
-test.each([...commands])('the command line knows: deputy %s', { timeout: 60_000 }, async (line) => {
+test.each([...commands])('the command line knows: deputy %s', async (line) => {
   const words =
     /^(?:[a-z-]+(?: |$)){1,2}/.exec(line.replace(/ (?:FILE|[^a-z ]).*$/, ''))?.[0].trim() ?? ''
   const group = [

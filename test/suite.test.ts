@@ -1,8 +1,9 @@
 // The suite itself: run by subject, it tells what it found; run whole, it tells what was slow.
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { failedLine } from './support/failed.ts'
 import { slowest } from './support/slowest.ts'
 
@@ -51,4 +52,51 @@ test('a failed test is told in one line', () => {
     'test/a.test.ts > one > two: wrong',
   )
   expect(failedLine('test/a.test.ts', 'one', 'x'.repeat(400))).toHaveLength(300)
+})
+
+/** Sources of the tests by their name in `test/`. */
+const sources = (ending: string): readonly (readonly [string, string])[] =>
+  readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => [name, readFileSync(`${root}test/${name}`, 'utf8')] as const)
+
+test('no wait of a test is shorter than those of vitest.config.ts: a busy machine would end it', () => {
+  const short = sources('.test.ts').flatMap(([name, text]) =>
+    [...text.matchAll(/\btimeout: ([\d_]+)/g)]
+      .filter(([, ms = '']) => Number(ms.replaceAll('_', '')) < 30_000)
+      .map(([found]) => `${name}: ${found}`),
+  )
+  expect(short).toEqual([])
+})
+
+test('tests look for each tool where .ci/run keeps it, which is another folder when its source has changed', async () => {
+  const keeps = String.raw`eval "$(grep -E '^(export DEPUTY_[A-Z0-9_]+=|[a-z_0-9]+_(version|dir)=)' .ci/run)"; env`
+  const { stdout } = spawnSync('bash', ['-c', keeps], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { PATH: process.env['PATH'] ?? '', HOME: homedir() },
+  })
+  const kept = (name: string): string | undefined =>
+    new RegExp(`^${name}=(.*)$`, 'm').exec(stdout)?.[1]
+  const names = {
+    GO: 'DEPUTY_GOCLIENTS',
+    JARS: 'DEPUTY_JAVACLIENTS',
+    PEER: 'DEPUTY_GRPC',
+    PYTHON: 'DEPUTY_PYCLIENTS',
+  }
+  for (const name of Object.values(names)) vi.stubEnv(name, undefined)
+  const found = { ...(await import('./support/built.ts')) }
+  expect(found).toEqual(
+    Object.fromEntries(Object.entries(names).map(([name, variable]) => [name, kept(variable)])),
+  )
+  // All others by the version in their name. No tool is one that `npm run catalogues` downloads.
+  const named = sources('.ts')
+    .flatMap(([, text]) => [...text.matchAll(/\.cache\/deputy-ci\/([\w.-]+)(?![\w.$-])/g)])
+    .map(([, name]) => name)
+    .filter((name) => name !== 'specs-1')
+  expect(named.length).toBeGreaterThan(20)
+  const folders = new Set(
+    [...stdout.matchAll(/\.cache\/deputy-ci\/([\w.-]+)/g)].map(([, name]) => name),
+  )
+  expect([...new Set(named)].filter((name) => !folders.has(name))).toEqual([])
 })

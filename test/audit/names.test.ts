@@ -80,7 +80,7 @@ describe.each(await kinds())('names in the evidence: $name', ({ skip, place, own
       expect((await there().of(alice)).id).toBe(id)
       const other = await there().of(bob)
       await first().erase(alice, { name: id, at: 5 })
-      await expect.poll(async () => await there().known(alice), { timeout: 5_000 }).toBeNull()
+      await expect.poll(async () => await there().known(alice)).toBeNull()
       expect(await here().known(alice)).toBeNull()
       expect(await rows()).toBe(1)
       const back = await there().of(alice)

@@ -2,6 +2,8 @@
 // which the evidence names them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { auditVerify } from '../../proxy/commands/audit.ts'
@@ -226,7 +228,7 @@ test('an erasure that was cut off is done by whoever asks again', async () => {
     readFileSync(join(house.deputy.dir, name), 'latin1'),
   )
   expect(bytes.join('')).not.toContain('acmecorpalice')
-}, 60_000)
+})
 
 test('a tenant is given and erased whole, and the other keeps what it has', async () => {
   for (const [user, tenant] of [
@@ -324,8 +326,14 @@ test('a hundred thousand lines take no more memory than a few; what others said,
   writeFileSync(file, `${all.join('\n')}\n`)
   let [lines, longest, most] = [0, 0, 0]
   const last: string[] = []
-  globalThis.gc?.()
-  const before = process.memoryUsage().heapUsed
+  // What is held counts, and not what a busy machine has not collected yet.
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const held = (): number => {
+    gc()
+    return process.memoryUsage().heapUsed
+  }
+  const before = held()
   const { code } = await said((io) =>
     peopleExport({
       ...io,
@@ -338,7 +346,7 @@ test('a hundred thousand lines take no more memory than a few; what others said,
         longest = Math.max(longest, line.length)
         last.push(line)
         if (last.length > 6) last.shift()
-        if (lines % 5_000 === 0) most = Math.max(most, process.memoryUsage().heapUsed - before)
+        if (lines % 5_000 === 0) most = Math.max(most, held() - before)
       },
     }),
   )

@@ -50,7 +50,7 @@ const cause = { source: 'http', cause: 'admin_event' }
 
 test('whoever changed is told in each tenant, once, and everybody before it is known where the feed stands', async () => {
   const { told, feeds, close } = await follow({ follow: 'admin_events' })
-  await expect.poll(() => told.length, { timeout: 20_000 }).toBe(2)
+  await expect.poll(() => told.length).toBe(2)
   expect(told).toEqual([
     { person: null, ...cause },
     { person: { tenant: 'default', realm: 'local', id: 'alice' }, ...cause },
@@ -61,7 +61,7 @@ test('whoever changed is told in each tenant, once, and everybody before it is k
 })
 test('who is named by anything but the id is anybody', async () => {
   const { told, close } = await follow({ follow: 'admin_events', by: 'name' })
-  await expect.poll(() => told.length, { timeout: 20_000 }).toBe(2)
+  await expect.poll(() => told.length).toBe(2)
   expect(told.map(({ person }) => person)).toEqual([null, null])
   await close()
 })

@@ -22,6 +22,7 @@ import {
 } from '../support/deputy.ts'
 import { load } from '../../proxy/config/load.ts'
 import { serve } from '../../proxy/serve.ts'
+import { paced } from '../support/pace.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 /** Files are looked at each second, twice. */
@@ -439,9 +440,9 @@ test('issuers that do not answer keep no reload waiting: what they said before c
   await expect.poll(() => heard('provider.discovered'), LONG).toBe(1)
   silent = true
   rewrite(deputy, (config) => (config['telemetry'] = { log_level: 'warn' }))
-  expect(await reloaded()).toBeLessThan(1_500)
+  expect(await reloaded()).toBeLessThan(paced(1_500))
   // One that nobody has asked yet gets two seconds to say where it is.
   add('untold', `${origin}/untold`)
-  expect(await reloaded()).toBeLessThan(4_000)
+  expect(await reloaded()).toBeLessThan(paced(4_000))
   await expect.poll(() => heard('config.reloaded'), LONG).toBe(3)
 })

@@ -14,7 +14,7 @@ import { startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const TOKEN = 'at-alice-0123456789abcdef'
-const LONG = { timeout: 20_000, interval: 100 }
+const LONG = { interval: 100 }
 let upstream: Upstream
 const ends: (() => unknown)[] = []
 beforeAll(async () => {

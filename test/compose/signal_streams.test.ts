@@ -50,7 +50,7 @@ test('a stream is kept at the address of the pages, its verification counts wher
     'https://deputy.test',
   )
   begin()
-  await expect.poll(() => state, { timeout: 20_000 }).not.toBe('')
+  await expect.poll(() => state).not.toBe('')
   expect(delivery).toEqual({
     method: 'urn:ietf:rfc:8935',
     endpoint_url: 'https://deputy.test/signals',
@@ -66,7 +66,7 @@ test('a stream is kept at the address of the pages, its verification counts wher
   ])
   const before = asked.length
   hear(JSON.stringify([ISSUER, null]))
-  await expect.poll(() => asked.length, { timeout: 20_000 }).toBeGreaterThan(before)
+  await expect.poll(() => asked.length).toBeGreaterThan(before)
   await close()
   expect(feeds.samples()).toEqual([])
 })

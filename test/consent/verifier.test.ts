@@ -183,13 +183,11 @@ test('somebody who was suspended cannot finish an old link: nothing is stored an
     house.people((rows) => rows)
     // The next test must find him again.
     await expect
-      .poll(
-        () =>
-          house.authorize('bob').then(
-            ({ status }) => status,
-            () => 'refused',
-          ),
-        { timeout: 15_000 },
+      .poll(() =>
+        house.authorize('bob').then(
+          ({ status }) => status,
+          () => 'refused',
+        ),
       )
       .toBe('pending')
   }

@@ -31,7 +31,7 @@ const asking = (question: Question = held, keepMs = 0, timeoutMs = 5_000): Direc
   })
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 const next = async (): Promise<(typeof open)[number]> => {
-  await vi.waitFor(() => expect(open.length).toBeGreaterThan(0))
+  await expect.poll(() => open.length).toBeGreaterThan(0)
   const first = open.shift()
   if (first === undefined) throw new Error('no question is open')
   return first
@@ -77,7 +77,7 @@ describe('questions', () => {
   test('about several people run side by side, up to a number; others wait for their turn', async () => {
     const directory = asking()
     const all = Array.from({ length: 100 }, (_, i) => directory.ask(person(`p${i}`), 0))
-    await vi.waitFor(() => expect(open).toHaveLength(64))
+    await expect.poll(() => open).toHaveLength(64)
     await turn()
     expect(sent).toBe(64)
     for (let i = 0; i < 100; i++) (await next()).answer(staff)
@@ -88,7 +88,7 @@ describe('questions', () => {
     const directory = asking()
     const ask = (i: number) => failure(directory.ask(person(`p${i}`), 0))
     const first = Array.from({ length: 64 }, (_, i) => ask(i))
-    await vi.waitFor(() => expect(open).toHaveLength(64))
+    await expect.poll(() => open).toHaveLength(64)
     const late = ask(64)
     await turn()
     now += 5_000
@@ -97,7 +97,7 @@ describe('questions', () => {
     expect(new Set(await Promise.all(first))).toEqual(new Set(['answered']))
     expect(sent).toBe(64)
     const again = Array.from({ length: 64 }, (_, i) => ask(i))
-    await vi.waitFor(() => expect(open).toHaveLength(64))
+    await expect.poll(() => open).toHaveLength(64)
     for (let i = 0; i < 64; i++) (await next()).answer(staff)
     await Promise.all(again)
   })

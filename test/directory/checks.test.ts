@@ -1,7 +1,7 @@
 // An authorization service that is asked about one call: what it may answer with, and that only a plain boolean counts.
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createCheck, type CheckKind } from '../../proxy/directory/checks.ts'
 import { Unanswered } from '../../proxy/directory/source.ts'
 import { Unaskable } from '../../proxy/wire/template.ts'
@@ -151,9 +151,9 @@ test('no more than 64 questions run at once, and one that gets no turn in time f
   handle = (_, res) => void waiting.push(() => json('{"allowed":true}')(_, res))
   const check = checking(fga(), 1_500)
   const all = Array.from({ length: 70 }, () => reasonOf(asked(check)))
-  await vi.waitFor(() => expect(waiting).toHaveLength(64), { timeout: 5_000 })
+  await expect.poll(() => waiting).toHaveLength(64)
   for (const answer of waiting.splice(0)) answer()
-  await vi.waitFor(() => expect(waiting).toHaveLength(6), { timeout: 5_000 })
+  await expect.poll(() => waiting).toHaveLength(6)
   for (const answer of waiting.splice(0)) answer()
   expect(new Set(await Promise.all(all))).toEqual(new Set([true]))
 })
@@ -166,7 +166,7 @@ test('one that fails for everybody is left alone for a while, and asked again', 
   expect(await reasonOf(asked(check))).toBe('resting')
   expect(seen).toHaveLength(before)
   handle = json('{"allowed":true}')
-  await expect.poll(() => reasonOf(asked(check)), { timeout: 10_000 }).toBe(true)
+  await expect.poll(() => reasonOf(asked(check))).toBe(true)
 })
 
 describe('a service of one’s own', () => {

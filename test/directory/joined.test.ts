@@ -1,5 +1,5 @@
 // Several sources as one.
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { joined } from '../../proxy/directory/joined.ts'
 import type { Directory } from '../../proxy/directory/source.ts'
 import type { Entitlements } from '../../proxy/model.ts'
@@ -93,12 +93,12 @@ test('what one answered before it counts no more is not served when the other ha
     groups = ['staff']
     const all = joined([fast, slow])
     const asked = all.ask(alice, 30_000)
-    await vi.waitFor(() => expect(waiting).toHaveLength(1))
+    await expect.poll(() => waiting).toHaveLength(1)
     groups = []
     all.forget({ ...alice, id: 'bob' })
     all.forget(whom)
     waiting.shift()?.()
-    await vi.waitFor(() => expect(waiting).toHaveLength(1))
+    await expect.poll(() => waiting).toHaveLength(1)
     waiting.shift()?.()
     expect((await asked)?.groups).toEqual([])
   }

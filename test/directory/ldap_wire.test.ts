@@ -65,7 +65,7 @@ describe.skipIf(missing !== null)(
       slapd = await startOpenldap(tls)
       await slapd.add(SUFFIX, { objectClass: ['dcObject', 'organization'], dc: 'acme', o: 'acme' })
       relay = await startRelay({ host: '127.0.0.1', port: slapd.port })
-    }, 90_000)
+    })
     afterAll(async () => {
       await relay?.close()
       await slapd?.close()

@@ -19,7 +19,7 @@ afterEach(() => {
   server.closeAllConnections()
   server.close()
 })
-const getting = (signal = AbortSignal.timeout(5_000)): Get =>
+const getting = (signal = AbortSignal.timeout(20_000)): Get =>
   createGet({
     fetch: (input, init) => globalThis.fetch(input, init),
     authorization: (rejected) => {

@@ -179,7 +179,7 @@ const people = async (change: readonly Fields[]): Promise<void> => {
   const reads = (): number => deputy.logged().split('entitlements file read').length
   const before = reads()
   writeFileSync(join(deputy.dir, 'people.yaml'), JSON.stringify({ people: change }))
-  await expect.poll(reads, { timeout: 5_000 }).toBeGreaterThan(before)
+  await expect.poll(reads).toBeGreaterThan(before)
 }
 
 /** Another policy is in force. */
@@ -187,9 +187,7 @@ const policy = async (acme: unknown): Promise<void> => {
   const before = events('policy.loaded').length
   for (const [name, table] of Object.entries(tables(acme)))
     writeFileSync(join(deputy.dir, 'tables', `${name}.json`), JSON.stringify(table))
-  await expect
-    .poll(() => events('policy.loaded').length, { timeout: 5_000 })
-    .toBeGreaterThan(before)
+  await expect.poll(() => events('policy.loaded').length).toBeGreaterThan(before)
 }
 
 test('a call leaves once, after a lead has seen and approved it, and the evidence says who', async () => {
@@ -382,7 +380,7 @@ test('operators see what waits, without its content, and end it', async () => {
 test('whoever delivers links is told of each, and nothing of its content', async () => {
   const { body } = await ask('POST', '/told', { body: '{"secret":"not-for-the-hook"}' })
   const mine = (): Fields | undefined => told.find(({ url }) => url === body['url'])
-  await expect.poll(mine, { timeout: 8_000 }).toBeDefined()
+  await expect.poll(mine).toBeDefined()
   expect(mine()).toMatchObject({
     event: 'approval.requested',
     authorization_id: body['authorization_id'],

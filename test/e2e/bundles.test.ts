@@ -35,7 +35,7 @@ const places = { named: process.env['DEPUTY_OPA'], path: process.env['PATH'], ho
 const opaCommand = await findOpa(places).catch(() => null)
 const [mine, other] = [ecPair(), ecPair()]
 const NOW = Math.floor(Date.now() / 1_000)
-const patient = { interval: 50, timeout: 20_000 }
+const patient = { interval: 50 }
 const ends: (() => unknown)[] = []
 let upstream: Upstream
 let service: BundleService

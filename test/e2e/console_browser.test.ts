@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { haveChromium, startChromium } from '../support/chromium.ts'
 import { listen } from '../support/look.ts'
 import { startConsoleWorld, type ConsoleWorld } from '../support/console.ts'
+import { paced } from '../support/pace.ts'
 
 const MOST_BYTES = 60_000
 
@@ -35,6 +36,8 @@ const enterAt = async (page: Page, text: string): Promise<void> => {
 /** Through the issuer's pages, by keyboard too. */
 const signIn = async (page: Page, world: ConsoleWorld, who: string): Promise<void> => {
   await page.goto(`${world.url}/console`)
+  // Its autofocus comes with the first picture, which may be after the load.
+  await page.locator('input[name=login]').focus()
   await page.keyboard.type(who)
   await page.keyboard.press('Tab')
   await page.keyboard.type('x')
@@ -115,7 +118,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     const names = world.deputy.evidence().map(({ event }) => event)
     for (const event of ['connection.revoked', 'agent.disabled', 'agent.enabled'])
       expect(names).toContain(event)
-  }, 60_000)
+  })
 
   test(`works without scripts, and weighs less than ${MOST_BYTES} bytes with all that it loads`, async () => {
     for (let i = 0; i < 120; i += 1) await world.call('south', i % 3 === 0 ? 'bob' : 'alice')
@@ -136,7 +139,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     expect(bytes).toBeGreaterThan(1_000)
     expect(bytes).toBeLessThan(MOST_BYTES)
     await context.close()
-  }, 60_000)
+  })
 
   test('what it weighs, and when it is first painted', async () => {
     const context = await chromium.newContext()
@@ -155,7 +158,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     }
     process.stdout.write(`console: first paint ${paints.map((ms) => ms.toFixed(0)).join(' ')} ms\n`)
     expect(Math.min(...paints)).toBeGreaterThan(0)
-    expect(Math.min(...paints)).toBeLessThan(2_000)
+    expect(Math.min(...paints)).toBeLessThan(paced(2_000))
     await context.close()
-  }, 60_000)
+  })
 })

@@ -146,7 +146,7 @@ describe('what was done is told as it is', () => {
     } finally {
       await other.close()
     }
-  }, 60_000)
+  })
   test('to ask what an act would do takes a role that may look, or breaks the glass', async () => {
     const [browser, page] = await world.enter('only')
     const used = () => events('operator.break_glass').length
@@ -269,7 +269,7 @@ test('a role that was taken away is gone with the next click of a session that s
     const loaded = events('policy.loaded').length
     writeFileSync(file, JSON.stringify({ ...roles, desk }))
     await world.deputy.reload()
-    await expect.poll(() => events('policy.loaded').length, { timeout: 20_000 }).toBe(loaded + 1)
+    await expect.poll(() => events('policy.loaded').length).toBe(loaded + 1)
   }
   await give(['viewer'])
   const act = await poster(browser, page)({ act: 'agent-off', id: 'a', sure: 'yes' })

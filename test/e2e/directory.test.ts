@@ -109,7 +109,7 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, () => {
     await relay?.close()
     await upstream?.close()
     await keycloak?.close()
-  }, 60_000)
+  })
 
   const call = async (
     person: string,
@@ -186,10 +186,10 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, () => {
       for (const answer of await Promise.all(calls))
         expect([FINE, UNAVAILABLE]).toContainEqual(answer)
       relay.set('open')
-      await expect.poll(() => call('alice'), { timeout: 30_000 }).toEqual(FINE)
+      await expect.poll(() => call('alice')).toEqual(FINE)
       expect(await call('dave')).toEqual(FINE)
     }
-  }, 90_000)
+  })
 
   test('the evidence names the source and no age; metrics count its answers and failures', async () => {
     expect(await call('alice')).toEqual(FINE)

@@ -91,7 +91,7 @@ describe('every kind of connection', () => {
         },
         upstream: {
           proxy: `http://deputy:${WORD}@127.0.0.1:${proxy.port}`,
-          connect_timeout: '2s',
+          connect_timeout: '4s',
         },
       },
     })
@@ -200,7 +200,7 @@ describe('every kind of connection', () => {
       config: {
         upstream: {
           proxy: `http://deputy:wrong@127.0.0.1:${proxy.port}`,
-          connect_timeout: '2s',
+          connect_timeout: '20s',
         },
       },
     })
@@ -233,7 +233,7 @@ describe.skipIf(missing !== '')(`tinyproxy${missing}`, () => {
   const setup = (proxy: Fields) => ({
     upstream: upstream.origin,
     held: [held('laptop', 'at-alice-4')],
-    config: { upstream: { connect_timeout: '5s', ...proxy } },
+    config: { upstream: { connect_timeout: '20s', ...proxy } },
   })
   const ask = (deputy: Deputy, init: RequestInit = {}): Promise<Response> =>
     fetch(`${deputy.agent}/acme@api.acme.test/notes`, {

@@ -48,7 +48,7 @@ const verdict = async (deputy: Deputy): Promise<unknown> => {
   return answer.json['code'] ?? answer.json['login']
 }
 const waitFor = <T>(work: () => Promise<T>): Promise<T> =>
-  vi.waitFor(work, { timeout: 20_000, interval: 200 })
+  vi.waitFor(work, { timeout: 30_000, interval: 200 })
 /** @returns what puts the file back */
 const pipeInPlaceOf = (path: string): (() => void) => {
   renameSync(path, `${path}.aside`)

@@ -342,24 +342,20 @@ describe('refusals of large uploads arrive', () => {
     ['/api.acme.test/a', { origin: 'http://evil.test' }, '403 browser_refused'],
     ['/v1/auth/authorize', { 'deputy-user': 'alice' }, '413 request_too_large'],
   ] as const
-  test.each(refusals)(
-    '%s of %o to Node’s fetch: %s',
-    { timeout: 60_000 },
-    async (path, headers, wanted) => {
-      const ask = (): Promise<string> =>
-        fetch(deputy.agent + path, { method: 'POST', body, headers }).then(
-          async (answer) => {
-            await answer.arrayBuffer()
-            return `${answer.status} ${answer.headers.get('deputy-answer')}`
-          },
-          (error: unknown) => String((error as Error).cause),
-        )
-      const alone = []
-      for (let i = 0; i < 15; i++) alone.push(await ask())
-      const together = await Promise.all(Array.from({ length: 15 }, ask))
-      expect([...alone, ...together].filter((one) => one !== wanted)).toEqual([])
-    },
-  )
+  test.each(refusals)('%s of %o to Node’s fetch: %s', async (path, headers, wanted) => {
+    const ask = (): Promise<string> =>
+      fetch(deputy.agent + path, { method: 'POST', body, headers }).then(
+        async (answer) => {
+          await answer.arrayBuffer()
+          return `${answer.status} ${answer.headers.get('deputy-answer')}`
+        },
+        (error: unknown) => String((error as Error).cause),
+      )
+    const alone = []
+    for (let i = 0; i < 15; i++) alone.push(await ask())
+    const together = await Promise.all(Array.from({ length: 15 }, ask))
+    expect([...alone, ...together].filter((one) => one !== wanted)).toEqual([])
+  })
   /** Sends all of it before it reads anything, as many clients do. */
   const script = (url: string, headers: object): string => `
 import http.client, ssl
@@ -376,13 +372,9 @@ print(r.status, r.headers['deputy-answer'])
         resolve(error === null ? out.trim() : error.message),
       )
     })
-  test.each(refusals)(
-    '%s of %o to Python: %s',
-    { timeout: 60_000 },
-    async (path, headers, wanted) => {
-      const tls = (deputy.addresses['agent_tls'] ?? '').replace('127.0.0.1', 'localhost')
-      for (const origin of tls === '' ? [deputy.agent] : [deputy.agent, tls])
-        expect([origin, await run(script(origin + path, headers))]).toEqual([origin, wanted])
-    },
-  )
+  test.each(refusals)('%s of %o to Python: %s', async (path, headers, wanted) => {
+    const tls = (deputy.addresses['agent_tls'] ?? '').replace('127.0.0.1', 'localhost')
+    for (const origin of tls === '' ? [deputy.agent] : [deputy.agent, tls])
+      expect([origin, await run(script(origin + path, headers))]).toEqual([origin, wanted])
+  })
 })

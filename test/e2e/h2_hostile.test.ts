@@ -144,7 +144,7 @@ describe('a flood', () => {
     const flooding = flood(spoken, name)
     const statuses = [await beside(), await beside()]
     await flooding
-    await expect.poll(spoken.closed, { timeout: 20_000 }).toBe(true)
+    await expect.poll(spoken.closed).toBe(true)
     expect([...statuses, await beside()]).toEqual([200, 200, 200])
     // Of so many a few may leave before the end.
     expect(upstream.seen.filter(({ who }) => who === 'alice').length).toBeLessThan(400)
@@ -152,7 +152,7 @@ describe('a flood', () => {
   test('and what all of them took is given back', async () => {
     expect(deputy.alive()).toBe(true)
     await expect
-      .poll(async () => (await resident()) - before, { timeout: 30_000, interval: 1_000 })
+      .poll(async () => (await resident()) - before, { interval: 1_000 })
       .toBeLessThan(120_000_000)
   })
 })

@@ -70,7 +70,7 @@ test('what it does not name is neither counted nor kept, and its time passes', a
   // The row asks about reads, and stands in the way of everything that it would allow.
   expect(await call(deputy, 'alice', 'POST')).toBe(REFUSED)
   expect(await call(deputy, 'bob')).toBe('200 []')
-  await expect.poll(() => call(deputy), { timeout: 10_000 }).toBe('200 []')
+  await expect.poll(() => call(deputy)).toBe('200 []')
   await until(
     () => deputy.evidence().filter(({ event }) => event === 'outcome').length === 4,
     'outcomes',

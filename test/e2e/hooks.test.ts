@@ -250,9 +250,7 @@ describe('before a call leaves', () => {
     })
     // Nobody is left alone for longer than it takes: the next answer counts.
     say = yes
-    await expect
-      .poll(async () => (await note()).status, { timeout: 20_000, interval: 100 })
-      .toBe(200)
+    await expect.poll(async () => (await note()).status, { interval: 100 }).toBe(200)
   })
   test('one that fails again and again is left alone, and asked again by itself', async () => {
     say = (res) => void res.destroy()
@@ -262,9 +260,7 @@ describe('before a call leaves', () => {
     for (let i = 0; i < 20; i++) expect((await note()).code).toBe('hook_unavailable')
     expect(asked.length).toBeLessThanOrEqual(2 + (Date.now() - began) / 500)
     say = yes
-    await expect
-      .poll(async () => (await note()).status, { timeout: 20_000, interval: 100 })
-      .toBe(200)
+    await expect.poll(async () => (await note()).status, { interval: 100 }).toBe(200)
   })
 })
 
@@ -362,7 +358,7 @@ test('the hook of docs/hooks.md refuses a card number, and whoever is not deputy
     })
     writeFileSync(path, JSON.stringify({ ...(JSON.parse(before) as Fields), hooks: [shown] }))
     await deputy.reload()
-    await expect.poll(async () => (await note()).status, { timeout: 20_000 }).toBe(200)
+    await expect.poll(async () => (await note()).status).toBe(200)
     expect((await note('4111111111111111')).json['reasons']).toEqual(['hook_card'])
     const forged = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body: '{}' })
     expect(forged.status).toBe(400)

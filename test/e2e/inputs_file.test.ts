@@ -84,7 +84,7 @@ test('without the file no call leaves, and once it is back they do', async () =>
   expect(await ready(child)).toEqual([503, expect.stringMatching(/inputs\.jsonl was moved/)])
   fs.writeFileSync(`${file}-back`, copy)
   fs.renameSync(`${file}-back`, file)
-  await expect.poll(async () => (await ready(child))[0], { timeout: 10_000 }).toBe(200)
+  await expect.poll(async () => (await ready(child))[0]).toBe(200)
   expect(await call(child)).toEqual([200, null])
   await child.stop()
   const inputs = await openInputs([file], mine)
@@ -108,7 +108,7 @@ test('removed for good, a signal lets deputy go on in a new file, which opens by
   fs.rmSync(join(child.dir, 'inputs.jsonl'))
   expect(await call(child)).toEqual(UNAVAILABLE)
   await child.reload()
-  await expect.poll(() => call(child), { timeout: 10_000 }).toEqual([200, null])
+  await expect.poll(() => call(child)).toEqual([200, null])
   await child.stop()
   const inputs = await openInputs([join(child.dir, 'inputs.jsonl')], mine)
   expect((await openedOf(child.dir, inputs)).at(-1)).toBe('opened')
@@ -172,13 +172,13 @@ test(`on a full disk no call leaves until there is room${skipped}`, async ({ ski
   fs.writeFileSync(ballast, Buffer.alloc(bavail * bsize))
   upstream.seen.length = 0
   // What is left of the file's last block may take a few.
-  await expect.poll(() => call(child), { timeout: 10_000 }).toEqual(UNAVAILABLE)
+  await expect.poll(() => call(child)).toEqual(UNAVAILABLE)
   upstream.seen.length = 0
   expect(await call(child)).toEqual(UNAVAILABLE)
   expect(upstream.seen).toEqual([])
   expect(await ready(child)).toEqual([503, expect.stringContaining('ENOSPC')])
   fs.rmSync(ballast)
-  await expect.poll(() => call(child), { timeout: 10_000 }).toEqual([200, null])
+  await expect.poll(() => call(child)).toEqual([200, null])
   await child.stop()
   const inputs = await openInputs([join(state, 'inputs.jsonl')], mine)
   expect(new Set(await openedOf(dir, inputs))).toEqual(new Set(['opened']))
@@ -215,7 +215,5 @@ test('it is rotated and removed as the evidence is; each file opens by itself, a
   // By the retention of 400 days, which is the usual one.
   const next = await startChild(setup(), dir)
   open.push(next)
-  await expect
-    .poll(() => fs.existsSync(join(dir, 'inputs.jsonl.20200101T000000.000Z')), { timeout: 10_000 })
-    .toBe(false)
+  await expect.poll(() => fs.existsSync(join(dir, 'inputs.jsonl.20200101T000000.000Z'))).toBe(false)
 })

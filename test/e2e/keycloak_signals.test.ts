@@ -153,7 +153,7 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, { timeout: 240_0
     await pushed?.close()
     await upstream?.close()
     await keycloak?.close()
-  }, 60_000)
+  })
 
   const of = (at: Deputy, event: string): readonly Fields[] =>
     at.evidence().filter((line) => line.event === event)

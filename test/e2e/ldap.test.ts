@@ -96,7 +96,7 @@ describe.skipIf(missingOpenldap !== null)(`OpenLDAP${skipped}`, () => {
     await relay?.close()
     await upstream?.close()
     await slapd?.close()
-  }, 60_000)
+  })
 
   const at = (i: number): Deputy => deputies[i] ?? expect.fail('no deputy')
   const call = async (
@@ -196,8 +196,8 @@ describe.skipIf(missingOpenldap !== null)(`OpenLDAP${skipped}`, () => {
     expect(await call('alice')).toEqual(UNAVAILABLE)
     expect(at(0).logged()).toContain('refers to another server')
     await slapd.removeReference(`ou=far,${people}`)
-    await expect.poll(() => call('alice'), { timeout: 30_000 }).toEqual(FINE)
-  }, 60_000)
+    await expect.poll(() => call('alice')).toEqual(FINE)
+  })
 
   test('a server that stops in the middle of calls lets nobody through, and heals by itself', async () => {
     const cases = {
@@ -220,7 +220,7 @@ describe.skipIf(missingOpenldap !== null)(`OpenLDAP${skipped}`, () => {
       relay.set('open')
       for (const each of deputies)
         await vi.waitFor(async () => expect(await call('alice', each)).toEqual(FINE), {
-          timeout: 30_000,
+          timeout: 60_000,
           interval: 300,
         })
     }

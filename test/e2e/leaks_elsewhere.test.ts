@@ -207,7 +207,7 @@ const cookiesOf = (browser: Browser): readonly string[] =>
   [...browser.cookies.values()].flatMap((jar) => [...jar.values()]).filter((one) => one.length > 15)
 
 test('calls, a key that is pasted, and a WebSocket', async () => {
-  await expect.poll(() => admin('/readyz?verbose'), { timeout: 30_000 }).toMatch(/shadow.*stuck/)
+  await expect.poll(() => admin('/readyz?verbose')).toMatch(/shadow.*stuck/)
   const forged = {
     authorization: `Bearer ${SECRETS.forgedHeader}`,
     'x-api-key': SECRETS.forgedHeader,
@@ -248,7 +248,7 @@ test('calls, a key that is pasted, and a WebSocket', async () => {
   for (const secret of [SECRETS.access, SECRETS.apiKey]) expect(sent).toContain(secret)
   for (const name of ['forgedHeader', 'forgedQuery', 'forgedProtocol'] as const)
     expect([name, sent.includes(SECRETS[name])]).toEqual([name, false])
-  await expect.poll(() => places.has('webhooks'), { timeout: 20_000 }).toBe(true)
+  await expect.poll(() => places.has('webhooks')).toBe(true)
   await expect
     .poll(() => deputy.evidence().some(({ event }) => event === 'policy.shadow'))
     .toBe(true)

@@ -109,7 +109,7 @@ const times = <T>(n: number, make: (i: number) => T): readonly T[] =>
   Array.from({ length: n }, (_, i) => make(i))
 const passed = (all: readonly string[]): number => all.filter((one) => one === '200').length
 
-describe('a limit of calls', { timeout: 60_000 }, () => {
+describe('a limit of calls', () => {
   test('lets exactly as many through as it says, tells the rest when to come again, and leaves evidence', async () => {
     const deputy = await start(hourly(20, 'person'))
     const all = await verdicts(times(200, () => call(deputy)))
@@ -147,7 +147,7 @@ describe('a limit of calls', { timeout: 60_000 }, () => {
   })
 
   test('is over when its window is, and a call that asks to wait passes then', async () => {
-    const deputy = await start(rate({ key: ['person'], limit: 1, window_s: 2 }))
+    const deputy = await start(rate({ key: ['person'], limit: 1, window_s: 4 }))
     const began = performance.now()
     expect(await verdicts([call(deputy)])).toEqual(['200'])
     // It cannot wait so long: it is told at once.
@@ -156,7 +156,7 @@ describe('a limit of calls', { timeout: 60_000 }, () => {
       '429 rate_limited',
     ])
     expect(await verdicts([call(deputy, { more: ['Prefer: wait=30'] })])).toEqual(['200'])
-    expect(performance.now() - began).toBeGreaterThan(1_900)
+    expect(performance.now() - began).toBeGreaterThan(3_900)
     expect(upstream.seen).toHaveLength(2)
     // It was decided anew after its wait, and counted once.
     const exchange = deputy.evidence().findLast(({ event }) => event === 'decision')?.['exchange']
@@ -241,7 +241,7 @@ test('a limit is one for all doors, and each tells it as its callers expect', as
   expect(house.upstream.seen).toHaveLength(3)
 })
 
-describe('a budget', { timeout: 60_000 }, () => {
+describe('a budget', () => {
   const spend = (properties: Fields): Fields => ({ spent: { type: 'budget', properties } })
   const titles = spend({
     key: ['person'],
@@ -358,9 +358,7 @@ describe.skipIf(absent)(
           expect(answer).toMatch(/^503 (?:limits|vault)_unavailable$/)
         expect(upstream.seen).toHaveLength(left)
         relay.set('open')
-        await expect
-          .poll(async () => verdicts([call(deputy)]), { timeout: 30_000 })
-          .toEqual(['200'])
+        await expect.poll(async () => verdicts([call(deputy)])).toEqual(['200'])
       }
     })
   },

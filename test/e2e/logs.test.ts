@@ -154,7 +154,7 @@ test('a token that the vault does not take counts as spooled until it is stored'
   expect(await call(deputy)).toBe('alice')
   expect(await sample(deputy, 'deputy_spool_tokens')).toBe(1)
   other.exec('ROLLBACK')
-  await expect.poll(() => sample(deputy, 'deputy_spool_tokens'), { timeout: 20_000 }).toBe(0)
+  await expect.poll(() => sample(deputy, 'deputy_spool_tokens')).toBe(0)
 })
 
 test('grants of a client that is not configured are a gauge, a line of /readyz and one of the log, until they are renewed', async () => {

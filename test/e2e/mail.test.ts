@@ -33,7 +33,7 @@ beforeAll(async () => {
     })),
     config: { policy: { bundle: BUNDLE, data: folder }, limits: { inspected_body: '64KiB' } },
   })
-}, 60_000)
+})
 afterEach(() => void vendor.upstream.seen.splice(0))
 afterAll(async () => {
   await vendor.close()

@@ -2,8 +2,6 @@
 // refuses is neither shown nor called.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
@@ -11,15 +9,12 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
+import { PYTHON } from '../support/built.ts'
 import { clickThrough } from '../support/click.ts'
 import { AGENT, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { MCP_HOST, RESOURCE, startMcpServer, type McpTestServer } from '../support/mcpserver.ts'
 import { freePort } from '../support/ports.ts'
-
-/** `.ci/run` makes it. */
-const PYTHON =
-  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-2/bin/python')
 
 const OPERATOR = 'operator-bearer-000000000000000000000'
 let server: McpTestServer
@@ -261,10 +256,10 @@ describe('the official client 1.x, through deputy', () => {
     }
     const streams = () => server.seen.filter(({ method }) => method === 'GET').length
     await transport.close()
-    const short = await run(2)
+    const short = await run(5)
     const began = performance.now()
     expect(await streamed(short.token)).toBe('cut')
-    expect(performance.now() - began).toBeLessThan(10_000)
+    expect(performance.now() - began).toBeLessThan(60_000)
     const long = await run(600)
     const before = streams()
     const ended = streamed(long.token)

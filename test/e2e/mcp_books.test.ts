@@ -36,18 +36,15 @@ test('each host’s snippet reaches the door and names its person', async () => 
     const [{ deputy }] = Object.values(snippet) as [{ deputy: Server }]
     const url = deputy.url.replace('http://127.0.0.1:7410', house.deputy.agent)
     await expect
-      .poll(
-        async () => {
-          const answer = await fetch(url, {
-            method: 'POST',
-            headers: { 'content-type': 'application/json', ...deputy.headers },
-            body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list' }),
-          })
-          const { result } = (await answer.json()) as { result: { tools: { name: string }[] } }
-          return result.tools.map(({ name }) => name)
-        },
-        { timeout: 20_000 },
-      )
+      .poll(async () => {
+        const answer = await fetch(url, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', ...deputy.headers },
+          body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list' }),
+        })
+        const { result } = (await answer.json()) as { result: { tools: { name: string }[] } }
+        return result.tools.map(({ name }) => name)
+      })
       .toEqual(['Acme_ListNotes'])
   }
 })

@@ -231,7 +231,7 @@ test('what it says is one bounded line, whose words it is stands before it, and 
     tool?.description.startsWith('whoami of the MCP server Acme notes, in its words: Ignore'),
   ).toBe(true)
   expect(tool?.description.length).toBeLessThan(900)
-  expect(text.length).toBeLessThan(12_000)
+  expect(text.length).toBeLessThan(30_000)
   expect(text).not.toMatch(/[\p{Cc}\p{Cf}]|\$ref|additionalProperties|_meta/u)
   expect(tool).toMatchObject({
     title: 'Notes.Whoami',

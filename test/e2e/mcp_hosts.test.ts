@@ -4,8 +4,6 @@ import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
   Client as NewClient,
@@ -15,6 +13,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { PYTHON } from '../support/built.ts'
 import { startMcpHouse, type McpHouse } from '../support/mcphost.ts'
 
 let house: McpHouse
@@ -145,8 +144,6 @@ describe('the official client 2.x', () => {
   })
 })
 
-const PYTHON =
-  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-2/bin/python')
 const here = existsSync(PYTHON)
 if (!here && process.env['DEPUTY_NO_SKIP'] !== undefined)
   throw new Error('DEPUTY_PYCLIENTS names no Python with mcp and fastmcp')

@@ -331,7 +331,7 @@ const besides = async (work: () => Promise<void>): Promise<void> => {
 }
 
 describe('while a second person works', () => {
-  test(`${ANSWERS} mutated answers of a provider`, { timeout: 90_000 }, async () => {
+  test(`${ANSWERS} mutated answers of a provider`, async () => {
     const host = new URL(deputy.agent).host
     const call = async (): Promise<void> => {
       const body = random.one(['', '{"title":"x"}', 'x'.repeat(200_000)])
@@ -352,7 +352,7 @@ describe('while a second person works', () => {
     expect(said).toBeGreaterThanOrEqual(ANSWERS)
   })
 
-  test(`${REQUESTS} mutated requests at every listener`, { timeout: 90_000 }, async () => {
+  test(`${REQUESTS} mutated requests at every listener`, async () => {
     const origins = [deputy.agent, deputy.agent, deputy.connect, `http://${deputy.admin}`]
     const call = async (): Promise<void> => {
       const origin = random.one(origins)

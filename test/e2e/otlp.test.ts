@@ -254,12 +254,10 @@ describe('a collector that', () => {
       expect(await call(deputy, 'alice')).toBe(200)
       await expect.poll(collector.asked).toBe(1)
       await expect
-        .poll(async () => (await fetch(`http://${deputy.admin}/readyz?verbose`)).text(), {
-          timeout: 20_000,
-        })
+        .poll(async () => (await fetch(`http://${deputy.admin}/readyz?verbose`)).text())
         .toMatch(/no answer within 10 s/)
       expect(await call(deputy, 'alice')).toBe(200)
-      await expect.poll(collector.asked, { timeout: 10_000 }).toBeGreaterThan(1)
+      await expect.poll(collector.asked).toBeGreaterThan(1)
       const began = performance.now()
       await deputy.stop()
       expect(performance.now() - began).toBeLessThan(20_000)

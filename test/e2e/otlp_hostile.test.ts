@@ -128,7 +128,7 @@ test.skipIf(noTls !== '')(
     expect(stranger.got).toEqual([])
     await second.close()
     await listening(serving(own, collector), port)
-    await expect.poll(() => collector.times('"event":"outcome"'), { timeout: 20_000 }).toBe(3)
+    await expect.poll(() => collector.times('"event":"outcome"')).toBe(3)
     expect(stranger.got).toEqual([])
   },
 )
@@ -152,13 +152,13 @@ test(`while the disk of the spool is full no call leaves; once there is room the
   const { bavail, bsize } = fs.statfsSync(spool)
   const ballast = join(spool, 'ballast')
   fs.writeFileSync(ballast, Buffer.alloc(bavail * bsize))
-  await expect.poll(() => call(deputy), { timeout: 10_000 }).toBe(503)
+  await expect.poll(() => call(deputy)).toBe(503)
   upstream.seen.length = 0
   expect(await call(deputy)).toBe(503)
   expect(upstream.seen).toEqual([])
   expect(await ready(deputy)).toContain('ENOSPC')
   fs.rmSync(ballast)
-  await expect.poll(() => call(deputy), { timeout: 10_000 }).toBe(200)
+  await expect.poll(() => call(deputy)).toBe(200)
   away = false
   const kept = () => fs.readFileSync(join(spool, 'evidence.jsonl'), 'utf8').split('\n')
   const outcomes = kept().filter((line) => line.includes('"event":"outcome"')).length
@@ -209,9 +209,7 @@ describe.skipIf(missingOtelcol !== null)(`a line of 1 MB${none}`, () => {
     await deputy.stop()
     const lines = fs.readFileSync(join(dir, 'audit.jsonl'), 'utf8').trimEnd().split('\n')
     expect(lines.slice(0, before.length)).toEqual(before)
-    await expect
-      .poll(() => collector.records().map(({ body }) => body), { timeout: 20_000 })
-      .toEqual(lines)
+    await expect.poll(() => collector.records().map(({ body }) => body)).toEqual(lines)
     for (const format of ['text', 'markdown', 'csv']) {
       const args = [command, 'audit', 'query', 'audit.jsonl', '--format', format]
       const { stdout } = await run(process.execPath, args, { cwd: dir, maxBuffer: 8 * 1024 ** 2 })

@@ -147,7 +147,7 @@ describe.skipIf(missingOtelcol !== null)(`a mixed hour${skipped}`, () => {
         .flatMap((line) => (JSON.parse(line) as Logs).resourceLogs)
         .flatMap(({ scopeLogs }) => scopeLogs)
         .flatMap(({ logRecords }) => logRecords.map(({ body }) => body.stringValue))
-    await expect.poll(() => received().length, { timeout: 20_000 }).toBe(count)
+    await expect.poll(() => received().length).toBe(count)
     const bodies = received()
 
     // In order and each once: each line names the one before by its hash.

@@ -118,7 +118,7 @@ describe('an id', () => {
     const store = await openSqlite(join(dir, 'deputy.db'))
     ends.push(() => store.close())
     expect(await store.personKeys.page('', 100)).toEqual([])
-  }, 60_000)
+  })
 })
 
 describe('an operator of north', () => {
@@ -260,7 +260,7 @@ test('an erasure that is killed while a provider does not answer is finished by 
   expect(await store.kept({ tenant: 'default', realm: 'local', id: 'bob' })).toHaveProperty(
     'credentials',
   )
-}, 90_000)
+})
 
 test('during an erasure calls are answered, no line has the id, and what they left is erased by the next', async () => {
   const house = await startTwo()
@@ -304,4 +304,4 @@ test('during an erasure calls are answered, no line has the id, and what they le
   const store = await openSqlite(join(dir, 'deputy.db'))
   ends.push(() => store.close())
   expect(await store.personKeys.page('', 10)).toEqual([])
-}, 60_000)
+})

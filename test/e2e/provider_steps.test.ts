@@ -57,8 +57,9 @@ test('a step-up challenge of an API becomes a link and words, burns no refresh, 
   expect((await call('alice')).told.url).toBe(told.url)
   expect(upstream.refreshes).toHaveLength(0)
   expect(upstream.seen).toHaveLength(2)
-  const outcomes = deputy.evidence().filter(({ event }) => event === 'outcome')
-  expect(outcomes[0]).toMatchObject({ result: 'step_up_required', sent: true, status: 401 })
+  await expect
+    .poll(() => deputy.evidence().find(({ event }) => event === 'outcome'))
+    .toMatchObject({ result: 'step_up_required', sent: true, status: 401 })
   upstream.handle = null
   expect((await call('alice')).status).toBe(200)
 })

@@ -66,7 +66,7 @@ beforeAll(async () => {
   db.exec('COMMIT')
   db.close()
   deputy = await startDeputy(setup, dir)
-}, 60_000)
+})
 afterAll(async () => {
   await deputy?.close()
   await upstream?.close()
@@ -345,7 +345,7 @@ describe('joined with a directory that is asked', () => {
       directory.close()
       await both.close()
     }
-  }, 60_000)
+  })
 })
 
 describe('joined with a file', () => {
@@ -373,7 +373,7 @@ describe('joined with a file', () => {
       deputy = alone
       await both.close()
     }
-  }, 60_000)
+  })
 })
 
 describe.skipIf('absent' in server)('two deputies on one PostgreSQL', () => {
@@ -489,7 +489,7 @@ describe.skipIf(missing !== null)(
     let empty: Deputy
     beforeAll(async () => {
       empty = await startDeputy({ upstream: upstream.origin, config })
-    }, 60_000)
+    })
     afterAll(() => empty.close())
     test('scim2 test finds nothing', async () => {
       const { stdout } = await run(

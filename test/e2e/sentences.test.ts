@@ -139,7 +139,7 @@ test('at night only the agent nightly writes', async () => {
   const { dir, close } = await start('triage')
   expect(await write()).toEqual([])
   writeFileSync(join(dir, 'tables/grants.json'), JSON.stringify(inDay(false)))
-  await expect.poll(write, { timeout: 20_000, interval: 200 }).toEqual(NO_GRANT)
+  await expect.poll(write, { interval: 200 }).toEqual(NO_GRANT)
   await close()
   await start('nightly', false)
   expect(await write()).toEqual([])

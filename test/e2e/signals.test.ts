@@ -36,7 +36,7 @@ const started = async (untilReady = true, setup: Partial<Setup> = {}) => {
   const exited = new Promise<string>((resolve) => {
     child.once('exit', (code, signal) => resolve(String(code ?? signal)))
   })
-  if (untilReady) await expect.poll(() => said, { timeout: 30_000 }).toContain('deputy is ready')
+  if (untilReady) await expect.poll(() => said).toContain('deputy is ready')
   const events = (): readonly string[] =>
     readFileSync(join(dir, 'audit.jsonl'), 'utf8')
       .trimEnd()
@@ -59,35 +59,31 @@ test.each(['SIGTERM', 'SIGINT', 'SIGQUIT'] as const)(
   },
 )
 
-test(
-  'every other signal that ends a process is told and passed over',
-  { timeout: 60_000 },
-  async () => {
-    const { child, said, exited, events, live } = await started()
-    const signals = [
-      'SIGHUP',
-      'SIGUSR1',
-      'SIGUSR2',
-      'SIGALRM',
-      'SIGVTALRM',
-      'SIGPROF',
-      'SIGIO',
-      'SIGPWR',
-      'SIGSTKFLT',
-      'SIGXCPU',
-    ] as const
-    for (const signal of signals) {
-      child.kill(signal)
-      await expect.poll(said).toContain(`"signal":"${signal}"`)
-    }
-    for (const signal of ['SIGPIPE', 'SIGXFSZ', 'SIGURG'] as const) child.kill(signal)
-    expect(await live()).toBe(200)
-    expect(said()).not.toContain('Debugger listening')
-    child.kill('SIGTERM')
-    expect(await exited).toBe('0')
-    expect(events()).toContain('process.stopped')
-  },
-)
+test('every other signal that ends a process is told and passed over', async () => {
+  const { child, said, exited, events, live } = await started()
+  const signals = [
+    'SIGHUP',
+    'SIGUSR1',
+    'SIGUSR2',
+    'SIGALRM',
+    'SIGVTALRM',
+    'SIGPROF',
+    'SIGIO',
+    'SIGPWR',
+    'SIGSTKFLT',
+    'SIGXCPU',
+  ] as const
+  for (const signal of signals) {
+    child.kill(signal)
+    await expect.poll(said).toContain(`"signal":"${signal}"`)
+  }
+  for (const signal of ['SIGPIPE', 'SIGXFSZ', 'SIGURG'] as const) child.kill(signal)
+  expect(await live()).toBe(200)
+  expect(said()).not.toContain('Debugger listening')
+  child.kill('SIGTERM')
+  expect(await exited).toBe('0')
+  expect(events()).toContain('process.stopped')
+})
 
 test('a fault that nobody caught ends the process, but only after a drain', async () => {
   const { child, said, exited, events } = await started()
@@ -193,7 +189,7 @@ describe('a drain', () => {
           .end(),
       )
     expect(await ask()).toEqual([200, 'close'])
-    await expect.poll(() => ask().catch(() => 'refused'), { timeout: 30_000 }).toBe('refused')
+    await expect.poll(() => ask().catch(() => 'refused')).toBe('refused')
     expect(child.exitCode).toBe(null)
     agent.destroy()
     open[0]?.end()

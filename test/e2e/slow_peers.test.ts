@@ -181,7 +181,7 @@ test(
     expect(late).toEqual([])
     expect(ends.filter((end) => end !== '200 bob' && end !== 'livez 200')).toEqual([])
     expect(ends.length).toBeGreaterThan(50)
-    await expect.poll(descriptors, { timeout: 20_000 }).toBeLessThanOrEqual(before + 8)
+    await expect.poll(descriptors).toBeLessThanOrEqual(before + 8)
     expect(PEERS.reduce((sum, { count }) => sum + count, 0)).toBe(1_000)
   },
 )

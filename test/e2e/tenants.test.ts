@@ -255,7 +255,7 @@ test('what south sees never depends on what north does, whatever both do', async
     await together.close()
     await alone.close()
   }
-}, 60_000)
+})
 
 describe.each(STORES)('with %s', (_, options) => {
   let house: TwoTenants
@@ -337,7 +337,7 @@ describe.each(STORES)('with %s', (_, options) => {
     tag = await house.tag('south', 'alice')
     own = { user: 'alice', csrf: csrfOf(await (await browse('/connections', cookie)).text()) }
     await vi.waitFor(() => expect(house.messages.length).toBeGreaterThanOrEqual(2), 30_000)
-  }, 60_000)
+  })
   afterAll(async () => {
     process.stdout.write(`two tenants: ${JSON.stringify(looked)}\n`)
     await house.close()

@@ -86,9 +86,7 @@ describe.skipIf(missing !== null)(`arcadepy${needs}`, () => {
         .map((line) => JSON.parse(line) as Fields)
     const begun = () => answers().filter(({ status }) => status === 'pending')
     const consents = async (user: string, nth: number): Promise<void> => {
-      await expect
-        .poll(() => (child.exitCode === null ? begun().length : log), { timeout: 30_000 })
-        .toBe(nth)
+      await expect.poll(() => (child.exitCode === null ? begun().length : log)).toBe(nth)
       const link = String(begun().at(-1)?.['url'])
       const at = await house.walk(createBrowser(), link, `${user}-acme`)
       const body = { flow_id: at.searchParams.get('flow_id') ?? '', user_id: user, tenant: 'acme' }

@@ -65,7 +65,7 @@ beforeAll(async () => {
   ids['trap'] = await call('alice', 'api.acme.test/contradicted')
   await deputy.stop()
   evidence = readFileSync(join(deputy.dir, 'audit.jsonl'), 'utf8')
-}, 60_000)
+})
 afterAll(async () => {
   await deputy.close()
   await upstream.close()
@@ -290,18 +290,18 @@ describe('diff', () => {
     expect(out).toMatch(/allow → error: policy_error comes\n(?:.*\n)?.*\/contradicted/)
     expect(out).toMatch(/1 × consent_required → allow: connection_missing goes\n.*bob/)
     expect(out).toContain('0 undetermined')
-  }, 60_000)
+  })
   test('of a policy that never ends for one call ends', async () => {
     const { code, out } = await diff(STUCK)
     expect(code).toBe(1)
     expect(out).toMatch(/1 × allow → error: policy_timeout comes\n.*\/late/)
     expect(out).toContain('0 undetermined')
-  }, 60_000)
+  })
   test('of one that may not serve is trouble', async () => {
     const { code, err } = await diff(LOOPS)
     expect([code, err]).toEqual([2, expect.stringContaining('policy_timeout')])
     expect((await diff(join(deputy.dir, 'nothing.tar.gz'))).code).toBe(2)
-  }, 60_000)
+  })
   test('where no time has a decision nothing is proved', async () => {
     const { code, err } = await diff(BUNDLE, { to: '2020-01-01' })
     expect([code, err]).toEqual([2, expect.stringContaining('there is no decision of that time')])

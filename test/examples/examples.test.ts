@@ -73,7 +73,7 @@ afterAll(async () => {
 
 const run = async (name: string, env: Readonly<Record<string, string>>): Promise<string> => {
   const file = fileURLToPath(new URL(`../../examples/${name}/agent.js`, import.meta.url))
-  const { stdout } = await promisify(execFile)(process.execPath, [file], { env, timeout: 60_000 })
+  const { stdout } = await promisify(execFile)(process.execPath, [file], { env, timeout: 110_000 })
   return stdout
 }
 const LINK = /^(?:bob@acme\.example: p|P)lease open http:\/\/[\w.:]+\/connect\/[\w-]{43}$/m

@@ -376,7 +376,7 @@ describe.skipIf(missing !== '')(
           'readyz check passed',
         )
         // What the start left behind is collected a moment after it is ready.
-        await expect.poll(() => memoryOf(container.pid()), { timeout: 5_000 }).toBeLessThan(120)
+        await expect.poll(() => memoryOf(container.pid())).toBeLessThan(120)
         starts.push({ ms, cpu, mb: memoryOf(container.pid()) })
         expect((await stop(container)).code, container.said.err).toBe(0)
         expect(

@@ -72,7 +72,7 @@ const log: Log = { debug: write, info: write, warn: write, error: write }
 const dial = (options: Partial<DialOptions> = {}): Dial => {
   const made = createDial({
     allowPrivate: [{ net: '127.0.0.0/8' }],
-    connectTimeout: 1_000,
+    connectTimeout: 3_000,
     idleTimeout: 5_000,
     ca: null,
     proxy: { origin: `http://127.0.0.1:${proxy.port}`, authorization: null },

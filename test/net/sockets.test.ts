@@ -60,7 +60,7 @@ describe('a socket that Node hands over', () => {
     const { socket, received, ended } = await dial(origin)
     socket.write(`${GET('/a')}CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n`)
     const res = await begun.promise
-    await vi.waitFor(() => expect(received().toString()).toContain('abc'))
+    await expect.poll(() => received().toString()).toContain('abc')
     // More than fits into the socket, so that it has to be drained.
     res.write(Buffer.alloc(8_000_000, 0x64))
     res.once('drain', () => res.end('ef'))
@@ -182,6 +182,7 @@ describe('the last request of a connection', () => {
     socket.write('\0nonsense\r\n\r\n')
     // The parser has seen it once this arrives at the other side.
     await new Promise((resolve) => setTimeout(resolve, 50))
+    for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve))
     finish()
     await ended
     expect(

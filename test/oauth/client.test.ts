@@ -16,7 +16,7 @@ import { startAuthServer } from '../support/authserver.ts'
 import type { AuthServer } from '../support/authserver.ts'
 import { connectionOf, REDIRECT } from './fixtures.ts'
 
-const client = createOAuthClient({ fetch, clock: Date, timeoutMs: 2_000 })
+const client = createOAuthClient({ fetch, clock: Date, timeoutMs: 20_000 })
 const rt = secret('the-refresh-token')
 const openssl = spawnSync('openssl', ['version']).status === 0
 if (!openssl && process.env['DEPUTY_NO_SKIP'] === '1')
@@ -287,8 +287,8 @@ describe('the answer', () => {
       ] as const) {
         const dial = createDial({
           allowPrivate: [{ net: '127.0.0.0/8' }],
-          connectTimeout: 2_000,
-          idleTimeout: 2_000,
+          connectTimeout: 20_000,
+          idleTimeout: 20_000,
           ca,
         })
         const other = createOAuthClient({ fetch: dial.fetch, clock: Date })

@@ -10,7 +10,7 @@ import type { TokenFailure } from '../../proxy/oauth/token_answer.ts'
 import { secret } from '../../proxy/secret.ts'
 import { connectionOf, REDIRECT, RULES } from './fixtures.ts'
 
-const client = createOAuthClient({ fetch, clock: Date, timeoutMs: 2_000 })
+const client = createOAuthClient({ fetch, clock: Date, timeoutMs: 20_000 })
 const closers: (() => void)[] = []
 afterEach(() => closers.splice(0).forEach((close) => close()))
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { UnsecuredJWT } from 'jose'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createReviewedTokens } from '../../proxy/oauth/token_review.ts'
 import { Problem } from '../../proxy/problem.ts'
 
@@ -134,10 +134,10 @@ test('who comes while one is asked waits for the next question, all of them for 
   state.answer = () => new Promise<Response>((resolve) => void open.push(resolve))
   const mine = token()
   const calls = [1, 2, 3, 4].map(() => said(() => tokens.of(mine)))
-  await vi.waitFor(() => expect(open).toHaveLength(1))
+  await expect.poll(() => open).toHaveLength(1)
   open[0]?.(Response.json(yes()))
   expect(await calls[0]).toMatchObject({ claims: { sub: SUBJECT } })
-  await vi.waitFor(() => expect(open).toHaveLength(2))
+  await expect.poll(() => open).toHaveLength(2)
   // It was deleted between the two.
   open[1]?.(Response.json({ status: { authenticated: false } }))
   for (const call of calls.slice(1)) expect(await call).toMatch(/^workload_unauthenticated/)
@@ -155,7 +155,7 @@ test('invented tokens leave room for those that were good before', async () => {
   )
   expect(await Promise.race(invented)).toMatch(/^workload_unavailable: too many/)
   const known = said(() => tokens.of(mine))
-  await vi.waitFor(() => expect(open).toHaveLength(49))
+  await expect.poll(() => open).toHaveLength(49)
   open.forEach((answer) => answer(Response.json(yes())))
   expect(await known).toMatchObject({ claims: { sub: SUBJECT } })
   await Promise.all(invented)

@@ -16,8 +16,8 @@ const reset = (): never => {
 const dial = () =>
   createDial({
     allowPrivate: [{ net: '127.0.0.0/8' }],
-    connectTimeout: 2_000,
-    idleTimeout: 5_000,
+    connectTimeout: 20_000,
+    idleTimeout: 20_000,
     ca: null,
   })
 /** Resets each connection once its first bytes are there. */

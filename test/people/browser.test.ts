@@ -162,7 +162,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
         document.body.append(other)
       })()`)
       expect(await page.title()).not.toBe('taken')
-      expect(said.join()).toContain('Content Security Policy')
+      await expect.poll(() => said.join()).toContain('Content Security Policy')
       await context.close()
     })
 
@@ -199,8 +199,9 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     const signIn = async (page: Page, login: string): Promise<void> => {
       await page.locator('input[name="login"]').fill(login)
       await page.locator('input[name="password"]').fill('x')
-      await page.locator('button[type="submit"]').click()
-      await page.locator('button[type="submit"]').click()
+      // By their names: a button of the page before must not be pressed again.
+      await page.getByRole('button', { name: 'Sign-in' }).click()
+      await page.getByRole('button', { name: 'Continue' }).click()
     }
 
     test('is done by keyboard alone, and everything that has the focus shows it', async () => {
@@ -337,7 +338,9 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       await page.goto(`http://127.0.0.1:${(outer.address() as AddressInfo).port}/`, {
         waitUntil: 'networkidle',
       })
-      expect(said.filter((line) => line.includes('frame-ancestors'))).toHaveLength(2)
+      await expect
+        .poll(() => said.filter((line) => line.includes('frame-ancestors')))
+        .toHaveLength(2)
       for (const frame of page.frames().slice(1))
         expect(await frame.locator('main').count()).toBe(0)
       outer.close()

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { conflicts } from '../../proxy/policy/conflicts.ts'
 import { wholeRow } from '../../proxy/policy/row.ts'
 import type { Row } from '../../proxy/policy/tables.ts'
+import { cpuMs } from '../support/pace.ts'
 
 const limit = (n: number): Row['obligations'] => ({
   hourly: { type: 'rate_limit', properties: { key: ['person'], limit: n, window_s: 3600 } },
@@ -67,7 +68,6 @@ test('thousands of rows that all say something else take no long time', () => {
     `r${i}`,
     row({ obligations: limit(i), path: ['repos', `a${i}`] }),
   ])
-  const began = performance.now()
-  expect(conflicts({ github: Object.fromEntries(many) })).toEqual([])
-  expect(performance.now() - began).toBeLessThan(5_000)
+  const rows = { github: Object.fromEntries(many) }
+  expect(cpuMs(() => expect(conflicts(rows)).toEqual([]))).toBeLessThan(5_000)
 })

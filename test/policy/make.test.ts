@@ -198,7 +198,7 @@ test('a check that nobody waits for any more is ended, and nothing is told of it
   await source.close()
   await ended
   expect([current() === serving, errors]).toEqual([true, []])
-}, 60_000)
+})
 
 test('a thread that died says nothing of the tables: the old ones serve, and these are checked again by and by', async () => {
   let mono = 0
@@ -224,4 +224,4 @@ test('a thread that died says nothing of the tables: the old ones serve, and the
   mono = 300_000
   await expect.poll(() => source?.problem()).toBe(null)
   expect([source.current(), loaded.length, asked]).toEqual([loaded[1], 2, 2])
-}, 60_000)
+})

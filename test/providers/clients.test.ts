@@ -1,11 +1,10 @@
 // The text that an agent's program shows when deputy answers: clients of Python and Go, unmodified, each in its own language.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { GO, PYTHON } from '../support/built.ts'
 import { BUNDLE, CLIENT_SECRET, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -13,10 +12,6 @@ import type { Seen, Upstream } from '../support/upstream.ts'
 import { reply } from '../support/vendor.ts'
 
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
-const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
-/** `.ci/run` makes both. */
-const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
-const GO = process.env['DEPUTY_GOCLIENTS'] ?? cache('goclients-2/clients')
 
 /** Definitions that do not ship: their clients show one member of their vendor's error shape. */
 const SHAPES: Readonly<Record<string, { readonly host: string; readonly errors: Fields }>> = {

@@ -2,12 +2,13 @@
 // vendor's reference. Every call that both name is compared, so ten at random are among them.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import type { OperationRow } from '../../proxy/model.ts'
 import { describe as describeOperations } from '../../proxy/providers/parameters.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
+import { PYTHON } from '../support/built.ts'
 import { createTypical } from './typical.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -77,7 +78,7 @@ describe('HubSpot against @hubspot/api-client', () => {
 
 describe('Slack against slack_sdk, the client for Python', () => {
   // The environment of the clients for Python that CI makes, whichever Python that is.
-  const clients = join(homedir(), '.cache/deputy-ci/pyclients-1/lib')
+  const clients = join(dirname(PYTHON), '../lib')
   const python = existsSync(clients) ? (readdirSync(clients)[0] ?? '') : ''
   const file = join(clients, python, 'site-packages/slack_sdk/web/client.py')
   const lacks = missing(file)

@@ -65,7 +65,6 @@ const reader = (): ((step: Step) => SpecCall) => {
 
 test.skipIf(missing !== '')(
   `every request of GitHub's tools is one of its OpenAPI document${missing}`,
-  { timeout: 60_000 },
   async () => {
     const { tools, problems } = await shippedTools('github')
     expect(problems).toEqual([])

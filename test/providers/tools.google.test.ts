@@ -80,7 +80,6 @@ const specOf = (id: string, upload: boolean): SpecCall => {
 
 test.skipIf(missing !== '')(
   `every request of Google's tools is one of its discovery documents${missing}`,
-  { timeout: 60_000 },
   async () => {
     const { tools, problems } = await shippedTools('google')
     expect(problems).toEqual([])

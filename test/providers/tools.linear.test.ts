@@ -130,7 +130,6 @@ const specOf = (step: Step) => {
 
 test.skipIf(missing !== '')(
   `every document of Linear's tools is one of its schema, with the variables that it takes${missing}`,
-  { timeout: 60_000 },
   async () => {
     const { tools, problems } = await shippedTools('linear')
     expect(problems).toEqual([])

@@ -96,7 +96,6 @@ test.skipIf(noCurl)(
     expect(await ended, transcript).toBe(130)
     expect(await listening()).toEqual([])
   },
-  60_000,
 )
 
 test('a folder that is not a sandbox’s is never cleared', async () => {

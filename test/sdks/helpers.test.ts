@@ -1,19 +1,17 @@
 // The ten lines of each language in docs/sdks.md, run as they stand there.
 import { execFile } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { JARS, PYTHON } from '../support/built.ts'
 import { providersAt, startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
-import { JARS } from './java.ts'
 
 const book = readFileSync(new URL('../../docs/sdks.md', import.meta.url), 'utf8')
 const block = (language: string): string =>
   new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'm').exec(book)?.[1] ?? ''
-const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
-const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
 
 type Language = {
   readonly file: string

@@ -9,7 +9,8 @@ import { makeCa } from '../../proxy/commands/ca.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 import { loadFolder, prepareFolder, startDeputy, type Deputy } from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
-import { JARS, javaArgs, javaEnv } from './java.ts'
+import { JARS } from '../support/built.ts'
+import { javaArgs, javaEnv } from './java.ts'
 
 /** Empty, or why nothing is tried: said aloud; under DEPUTY_NO_SKIP=1 it throws. */
 const missing = (): string => {

@@ -1,11 +1,8 @@
-// Java's clients: where .ci/run puts them, and what leads them to a proxy.
+// Java's clients: how they are run, and what leads them to a proxy.
 import { execFileSync } from 'node:child_process'
-import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-
-export const JARS =
-  process.env['DEPUTY_JAVACLIENTS'] ?? join(homedir(), '.cache/deputy-ci/javaclients-1')
+import { JARS } from '../support/built.ts'
 
 /** Runs a class of the folder beside this from its source. */
 export const javaArgs = (source: string): readonly string[] => [

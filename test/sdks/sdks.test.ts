@@ -8,9 +8,10 @@ import { promisify } from 'node:util'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { backlotMissing } from '../support/backlot.ts'
+import { GO, JARS, PYTHON } from '../support/built.ts'
 import { startProgram } from './child.ts'
 import type { Program } from './child.ts'
-import { JARS, javaArgs, javaEnv } from './java.ts'
+import { javaArgs, javaEnv } from './java.ts'
 import { BYTES, JAVASCRIPT } from './javascript.ts'
 import { counted, onlyOf, settled } from './measure.ts'
 import type { Ask, Said, Step } from './measure.ts'
@@ -20,11 +21,8 @@ import { startWorld } from './world.ts'
 import type { Since, World } from './world.ts'
 
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
-const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
-/** `.ci/run` makes them. */
-const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
-const GO = process.env['DEPUTY_GOCLIENTS'] ?? cache('goclients-2/clients')
-const GH = process.env['DEPUTY_GH'] ?? cache('gh-2.23/usr/bin/gh')
+/** `.ci/run` makes it. */
+const GH = process.env['DEPUTY_GH'] ?? join(homedir(), '.cache/deputy-ci/gh-2.23/usr/bin/gh')
 /** Some have an https address of their own, which only HTTPS_PROXY reaches. */
 const FORWARD = ['simple-salesforce', 'google-api-python-client', 'google-api-client']
 const JAVA = ['java', ...javaArgs('Drive.java')] as const
@@ -150,7 +148,7 @@ describe.skipIf(lacks !== '').each(rows.map((row) => [nameOf(row), row] as const
         )
       }
     })
-    test('shows the refusal, and does not repeat it', { timeout: 60_000 }, async () => {
+    test('shows the refusal, and does not repeat it', async () => {
       let said: Said = { value: 'nothing was thrown' }
       const since = await settled(world, async () => {
         said = await ask(row, 'who', 'dave')
@@ -198,7 +196,7 @@ describe.skipIf(lacks !== '').each(Object.keys(COMMANDS))(`%s by HTTPS_PROXY${la
   const run = async (person: string): Promise<string> => {
     const [command, args, more] = COMMANDS[name]?.(world.tag(person)) ?? ['', [], {}]
     const env = { PATH: process.env['PATH'] ?? '', ...world.env, ...more }
-    const said = promisify(execFile)(command, [...args], { env, timeout: 60_000 })
+    const said = promisify(execFile)(command, [...args], { env, timeout: 110_000 })
     return said.then(
       ({ stdout }) => stdout,
       (error: { readonly stdout: string; readonly stderr: string }) => error.stdout + error.stderr,

@@ -81,11 +81,11 @@ describe('the SQLite file', () => {
         }).toThrow(/ENOSPC/)
         closeSync(filler)
         await vi.waitFor(() => expect(store.check()).rejects.toThrow(/cannot be written: .*full/), {
-          timeout: 10_000,
+          timeout: 30_000,
           interval: 500,
         })
         rmSync(join(dir, 'filler'))
-        await vi.waitFor(() => store.check(), { timeout: 10_000, interval: 500 })
+        await vi.waitFor(() => store.check(), { timeout: 30_000, interval: 500 })
         await store.close()
       } finally {
         mounted()

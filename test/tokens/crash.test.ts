@@ -162,19 +162,17 @@ for (const kind of (await kinds()).filter(({ ownClock }) => ownClock))
   )
 
 for (const kind of (await kinds()).slice(0, 1))
-  test(
-    'a process that is stopped in the middle of a refresh reads the answer that came meanwhile, and sends nothing twice',
-    { timeout: 60_000 },
-    async ({ onTestFinished }) => {
-      const { server, task } = await setUp(kind, 'punish', 'no', onTestFinished)
-      const stopped = start({ ...task, timeoutMs: 2_000 })
-      onTestFinished(() => void stopped.process.kill('SIGKILL'))
-      server.after = () => {
-        stopped.process.kill('SIGSTOP')
-        // Longer than the request may take, were this a time in which it ran.
-        setTimeout(() => stopped.process.kill('SIGCONT'), 5_000)
-      }
-      expect(await stopped.told).toEqual({ rounds: [['2 access-2'], ['2 access-2']] })
-      expect(server.came).toEqual(['refresh-1'])
-    },
-  )
+  test('a process that is stopped in the middle of a refresh reads the answer that came meanwhile, and sends nothing twice', async ({
+    onTestFinished,
+  }) => {
+    const { server, task } = await setUp(kind, 'punish', 'no', onTestFinished)
+    const stopped = start({ ...task, timeoutMs: 2_000 })
+    onTestFinished(() => void stopped.process.kill('SIGKILL'))
+    server.after = () => {
+      stopped.process.kill('SIGSTOP')
+      // Longer than the request may take, were this a time in which it ran.
+      setTimeout(() => stopped.process.kill('SIGCONT'), 5_000)
+    }
+    expect(await stopped.told).toEqual({ rounds: [['2 access-2'], ['2 access-2']] })
+    expect(server.came).toEqual(['refresh-1'])
+  })

@@ -14,6 +14,7 @@ import { secret } from '../../proxy/secret.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
+import { paced } from '../support/pace.ts'
 import { kinds } from '../support/postgres.ts'
 import type { Place } from '../support/postgres.ts'
 import type { Task, Told } from '../support/refresher.ts'
@@ -389,7 +390,7 @@ describe.each(await kinds())('idle grants in the $name store', ({ place, skip })
       took.push(performance.now() - began)
     }
     // The quickest, because others use this machine too; a scan of the table takes several times as long.
-    expect(Math.min(...took)).toBeLessThan(2)
+    expect(Math.min(...took)).toBeLessThan(paced(2))
   })
 })
 

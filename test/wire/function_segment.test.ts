@@ -1,6 +1,7 @@
 // OData's functions with arguments: what makes two segments calls of one function.
 import { describe, expect, test } from 'vitest'
 import { signatureOf } from '../../proxy/wire/function_segment.ts'
+import { cpuMs } from '../support/pace.ts'
 
 describe('a signature', () => {
   test.each([
@@ -32,9 +33,10 @@ describe('a signature', () => {
   })
   test('is found in time that grows with the length', () => {
     const quotes = `search(q='${"''".repeat(50_000)}`
-    const before = performance.now()
-    expect(signatureOf(`${quotes})`)).toBeNull()
-    expect(signatureOf(`f(${'a=1,'.repeat(20_000)}b)`)).toBeNull()
-    expect(performance.now() - before).toBeLessThan(500)
+    const took = cpuMs(() => {
+      expect(signatureOf(`${quotes})`)).toBeNull()
+      expect(signatureOf(`f(${'a=1,'.repeat(20_000)}b)`)).toBeNull()
+    })
+    expect(took).toBeLessThan(500)
   })
 })

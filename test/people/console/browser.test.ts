@@ -73,5 +73,5 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     }
     await context.close()
     gallery.close()
-  }, 60_000)
+  })
 })

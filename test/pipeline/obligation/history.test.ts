@@ -49,96 +49,92 @@ const effects = async (all: readonly Promise<Verdict>[]): Promise<readonly strin
 const times = <T>(n: number, make: (i: number) => T): readonly T[] =>
   Array.from({ length: n }, (_, i) => make(i))
 
-describe.each(await kinds())(
-  'history with the $name store',
-  { timeout: 60_000 },
-  ({ place, skip, ownClock }) => {
-    if (skip) return test.skip('is not here')
-    const stores: Store[] = []
-    afterEach(async () => {
-      for (const store of stores.splice(0)) await store.close()
-    })
-    const replicas = async (): Promise<readonly [History, History]> => {
-      const at = await place()
-      const of = async (): Promise<Store> => {
-        const store = await at.open()
-        stores.push(store)
-        return store
-      }
-      const first = await of()
-      const second = ownClock ? await of() : first
-      const history = ({ history: own }: Store): History =>
-        createHistory({ history: own, clock, keeps: true })
-      return [history(first), history(second)]
+describe.each(await kinds())('history with the $name store', ({ place, skip, ownClock }) => {
+  if (skip) return test.skip('is not here')
+  const stores: Store[] = []
+  afterEach(async () => {
+    for (const store of stores.splice(0)) await store.close()
+  })
+  const replicas = async (): Promise<readonly [History, History]> => {
+    const at = await place()
+    const of = async (): Promise<Store> => {
+      const store = await at.open()
+      stores.push(store)
+      return store
     }
+    const first = await of()
+    const second = ownClock ? await of() : first
+    const history = ({ history: own }: Store): History =>
+      createHistory({ history: own, clock, keeps: true })
+    return [history(first), history(second)]
+  }
 
-    test('of calls at the same time, at two replicas, no more are allowed than a row says', async () => {
-      const both = await replicas()
-      const all = await Promise.allSettled(
-        times(30, (i) => (i % 2 === 0 ? both[0] : both[1]).deciding(following(), ask, atMost(3))),
-      )
-      const allowed = all.filter(
-        (one) => one.status === 'fulfilled' && one.value.decision.effect === 'allow',
-      )
-      expect(allowed).toHaveLength(3)
-      for (const one of all)
-        if (one.status === 'rejected')
-          expect(one.reason).toMatchObject({ code: 'limits_unavailable' })
-    })
+  test('of calls at the same time, at two replicas, no more are allowed than a row says', async () => {
+    const both = await replicas()
+    const all = await Promise.allSettled(
+      times(30, (i) => (i % 2 === 0 ? both[0] : both[1]).deciding(following(), ask, atMost(3))),
+    )
+    const allowed = all.filter(
+      (one) => one.status === 'fulfilled' && one.value.decision.effect === 'allow',
+    )
+    expect(allowed).toHaveLength(3)
+    for (const one of all)
+      if (one.status === 'rejected')
+        expect(one.reason).toMatchObject({ code: 'limits_unavailable' })
+  })
 
-    test('a call that is decided anew is counted once, and by what came before it', async () => {
-      const [history] = await replicas()
-      const call = following()
-      for (let n = 0; n < 3; n++)
-        expect(await effects([history.deciding(call, ask, atMost(1))])).toEqual(['allow'])
-      expect(await effects([history.deciding(following(), ask, atMost(1))])).toEqual(['deny'])
-      expect(await effects([history.deciding(following(), ask, atMost(2))])).toEqual(['allow'])
-    })
+  test('a call that is decided anew is counted once, and by what came before it', async () => {
+    const [history] = await replicas()
+    const call = following()
+    for (let n = 0; n < 3; n++)
+      expect(await effects([history.deciding(call, ask, atMost(1))])).toEqual(['allow'])
+    expect(await effects([history.deciding(following(), ask, atMost(1))])).toEqual(['deny'])
+    expect(await effects([history.deciding(following(), ask, atMost(2))])).toEqual(['allow'])
+  })
 
-    test('what is refused, what waits for its person and what no row counts is not counted; parts are, each', async () => {
-      const [history] = await replicas()
-      for (const effect of ['deny', 'consent_required', 'error'] as const)
-        await history.deciding(following(), ask, () => verdict(effect))
-      await history.deciding(following(alice(), 'issues.list'), ask, () => verdict('allow'))
-      await history.deciding(
-        following(alice(), 'mail.send', 'mail.send', 'mail.draft', 'x'),
-        ask,
-        () => verdict('allow'),
-      )
-      const seen: CallHistory[] = []
-      await history.deciding(following(), ask, (until) => {
-        seen.push(until)
-        return verdict('deny')
-      })
-      expect(seen[0]?.person).toMatchObject([
-        { provider: 'google', operation: 'mail.draft', count: 1 },
-        { provider: 'google', operation: 'mail.send', count: 2 },
-      ])
+  test('what is refused, what waits for its person and what no row counts is not counted; parts are, each', async () => {
+    const [history] = await replicas()
+    for (const effect of ['deny', 'consent_required', 'error'] as const)
+      await history.deciding(following(), ask, () => verdict(effect))
+    await history.deciding(following(alice(), 'issues.list'), ask, () => verdict('allow'))
+    await history.deciding(
+      following(alice(), 'mail.send', 'mail.send', 'mail.draft', 'x'),
+      ask,
+      () => verdict('allow'),
+    )
+    const seen: CallHistory[] = []
+    await history.deciding(following(), ask, (until) => {
+      seen.push(until)
+      return verdict('deny')
     })
+    expect(seen[0]?.person).toMatchObject([
+      { provider: 'google', operation: 'mail.draft', count: 1 },
+      { provider: 'google', operation: 'mail.send', count: 2 },
+    ])
+  })
 
-    test('a run has its own beside its person’s, and other people have theirs', async () => {
-      const [history] = await replicas()
-      const run = alice({ run: 'run-1' })
-      expect(await effects([history.deciding(following(run), ask, atMost(1, 'run'))])).toEqual([
-        'allow',
-      ])
-      expect(await effects([history.deciding(following(run), ask, atMost(1, 'run'))])).toEqual([
-        'deny',
-      ])
-      const second = alice({ run: 'run-2' })
-      expect(await effects([history.deciding(following(second), ask, atMost(1, 'run'))])).toEqual([
-        'allow',
-      ])
-      expect(await effects([history.deciding(following(), ask, atMost(2))])).toEqual(['deny'])
-      for (const other of [{ tenant: 'x' }, { realm: 'x' }, { id: 'x' }]) {
-        const person = { ...alice().person, ...other }
-        expect(
-          await effects([history.deciding(following(alice({ person })), ask, atMost(1))]),
-        ).toEqual(['allow'])
-      }
-    })
-  },
-)
+  test('a run has its own beside its person’s, and other people have theirs', async () => {
+    const [history] = await replicas()
+    const run = alice({ run: 'run-1' })
+    expect(await effects([history.deciding(following(run), ask, atMost(1, 'run'))])).toEqual([
+      'allow',
+    ])
+    expect(await effects([history.deciding(following(run), ask, atMost(1, 'run'))])).toEqual([
+      'deny',
+    ])
+    const second = alice({ run: 'run-2' })
+    expect(await effects([history.deciding(following(second), ask, atMost(1, 'run'))])).toEqual([
+      'allow',
+    ])
+    expect(await effects([history.deciding(following(), ask, atMost(2))])).toEqual(['deny'])
+    for (const other of [{ tenant: 'x' }, { realm: 'x' }, { id: 'x' }]) {
+      const person = { ...alice().person, ...other }
+      expect(
+        await effects([history.deciding(following(alice({ person })), ask, atMost(1))]),
+      ).toEqual(['allow'])
+    }
+  })
+})
 
 const store = (more: Partial<HistoryStore> = {}): HistoryStore => ({
   read: () => Promise.resolve({ version: 0, person: [], run: [] }),

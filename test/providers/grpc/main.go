@@ -190,7 +190,7 @@ func call(address, tag, what, text, ca string) {
 	client := pb.NewTestServiceClient(connection)
 	patience := 2 * time.Minute
 	if what == "deadline" {
-		patience = 2 * time.Second
+		patience = 6 * time.Second
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

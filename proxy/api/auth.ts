@@ -65,7 +65,7 @@ export type ApiDeps = RestDeps & {
 }
 
 const nextUri = z.string().max(2_048).optional()
-export const authorizeBody = z.strictObject({
+const authorizeBody = z.strictObject({
   user_id: short,
   next_uri: nextUri,
   auth_requirement: z

@@ -30,7 +30,7 @@ type Outer = {
   readonly via: 'tool'
   readonly signal: AbortSignal
 }
-export type ToolsDeps = RestDeps &
+type ToolsDeps = RestDeps &
   CallerDeps &
   BeginDeps & {
     readonly tools: {

@@ -34,4 +34,4 @@ export const hooks = z
         ctx.addIssue({ code: 'custom', path: [i, 'name'], message: `two hooks are called ${name}` })
   })
   .default([])
-export type HookConfig = z.output<typeof hook>
+type HookConfig = z.output<typeof hook>

@@ -9,7 +9,7 @@ import { carry, outerOf } from './carried.ts'
 import { proxyStatus } from './fault.ts'
 import { lingering } from './sockets.ts'
 
-export type H2Options = {
+type H2Options = {
   /** Takes what streams become. */
   readonly server: Server
   readonly maxHeaderBytes: number

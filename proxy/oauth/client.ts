@@ -29,7 +29,7 @@ import {
 } from './request.ts'
 import { createSend } from './transport.ts'
 
-export type ClientDeps = {
+type ClientDeps = {
   /** Checks addresses when it dials (net/dial). */
   readonly fetch: Fetch
   readonly clock: Pick<Clock, 'now'>
@@ -39,7 +39,7 @@ export type ClientDeps = {
   readonly randomId?: () => string
 }
 /** What the old tokens of a refresh say, where a provider wants to hear it again. */
-export type HeldTokens = { readonly access: Secret; readonly scopes: readonly string[] }
+type HeldTokens = { readonly access: Secret; readonly scopes: readonly string[] }
 export type OAuthClient = ReturnType<typeof createOAuthClient>
 
 const TIMEOUT_MS = 20_000

@@ -37,7 +37,7 @@ const SAID_MS = 60_000
 const REPEATED_MS = 20_000
 
 /** `signIn`: who is at the page; `visit`: the application will say. */
-export type ConnectDeps = DoorDeps &
+type ConnectDeps = DoorDeps &
   ConnectionsDeps &
   AgentsDeps & {
     readonly flows: Flows

@@ -26,7 +26,7 @@ const denied = (detail: string, cause?: unknown): Problem =>
   new Problem('unauthenticated', detail, { cause })
 
 /** Who calls. `slot`: said by the one Authorization header, which therefore holds no credential. */
-export type Identified = { readonly who: Principal; readonly place: 'slot' | 'elsewhere' }
+type Identified = { readonly who: Principal; readonly place: 'slot' | 'elsewhere' }
 
 export type Identify = {
   /** Never a default user. Synchronous when the assertion was verified before. */

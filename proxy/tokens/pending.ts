@@ -254,7 +254,7 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
 }
 
 /** What a refresh brought: all that is needed to store it later, under its lease or a new one. */
-export type Unstored = {
+type Unstored = {
   readonly lease: string
   readonly tokens: TokenSet
   /** As it is served meanwhile; its generation is the one to come. */

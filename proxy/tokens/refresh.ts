@@ -21,7 +21,7 @@ import { need } from '../oauth/request.ts'
 import { createUnstored } from './pending.ts'
 import type { Spool } from './pending.ts'
 
-export type RefreshDeps = {
+type RefreshDeps = {
   readonly vault: Pick<
     Vault,
     'open' | 'opened' | 'lease' | 'rotate' | 'revive' | 'known' | 'release' | 'doubt' | 'renewed'

@@ -49,7 +49,7 @@ import type { Ran } from './run.ts'
 import type { Seen } from './visible.ts'
 
 /** Who asks for a tool, as they asked. */
-export type McpOuter = {
+type McpOuter = {
   readonly req: IncomingMessage
   readonly who: Principal
   readonly named: null

@@ -184,7 +184,7 @@ export const removeKeys = (path: string, kids: readonly string[]): void =>
     ),
   )
 
-export type Resealed = {
+type Resealed = {
   readonly moved: number
   /** Rows that do not open: left as they are. */
   readonly broken: readonly { readonly row: SealedRow; readonly reason: string }[]

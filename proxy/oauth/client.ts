@@ -248,8 +248,6 @@ export const createOAuthClient = ({
   }
 
   return {
-    authorizationUrl,
-
     /** Where the person's browser goes; pushed to the provider first where it takes that (RFC 9126). Throws credential_unavailable. */
     authorize: async (connection: Connection, ask: Ask): Promise<URL> => {
       const url = authorizationUrl(connection, ask)

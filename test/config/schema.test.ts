@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { parseConfig } from '../../proxy/config/parse.ts'
 import { configSchema } from '../../proxy/config/schema.ts'

@@ -101,7 +101,7 @@ beforeEach(async () => {
   client = createOAuthClient({ fetch, clock, timeoutMs: 3_000 })
   const verifier = randomBytes(32).toString('base64url')
   const challenge = createHash('sha256').update(verifier).digest('base64url')
-  const url = client.authorizationUrl(connection, {
+  const url = await client.authorize(connection, {
     redirectUri: REDIRECT,
     state: 's',
     challenge,

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import type { Log } from '../model.ts'
 import type { Dedicated, Head } from './admit.ts'
-import { outerOf } from './carried.ts'
+import { outerOf } from './sockets.ts'
 import { Problem } from '../problem.ts'
 import { hostname } from './host.ts'
 

@@ -34,7 +34,7 @@ import type { WorkloadIssuer } from '../pipeline/workload/workload.ts'
 import type { WorkloadRow } from '../pipeline/workload/rows.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
 import { ldapFiles, openDirectories, type Directories, type Preparing } from './directories.ts'
-import { filesOf, readAuthority } from './forward.ts'
+import { filesOf, readAuthority } from './authority.ts'
 import { certificateRows, readIssuer, readWorkloads, sourceOf } from './issuers.ts'
 
 /** What one configuration names beside the vault, opened. */

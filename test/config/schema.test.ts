@@ -246,7 +246,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'compose/programs.ts': ['connect.verifier.key', 'runs.max'],
   'audit/journal.ts': ['audit.sink.*', 'audit.spool'],
   'compose/export.ts': ['audit.spool_size', 'telemetry.otlp', 'telemetry.headers.*'],
-  'compose/forward.ts': ['forward.ca'],
+  'compose/authority.ts': ['forward.ca'],
   'compose/audit.ts': [
     'fsync',
     'user_ids',

@@ -1,6 +1,7 @@
 // Whose token? The person's own, fresh; never anybody else's.
 import { LRUCache } from 'lru-cache'
 import { room } from '../memo.ts'
+import { follow } from '../follow.ts'
 import type { Challenge, Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
 import type { Declined } from '../consent/declined.ts'
@@ -273,8 +274,7 @@ export const lookAgain =
     }
     const due = (holding: Holding): holding is Held =>
       holding.kind === 'held' && (holding.retryAt ?? Infinity) <= deps.now()
-    const found = deps.look(person, name, agent)
-    if (found instanceof Promise)
-      return found.then((holding) => (due(holding) ? retried(holding) : holding))
-    return due(found) ? retried(found) : found
+    return follow(deps.look(person, name, agent), (holding) =>
+      due(holding) ? retried(holding) : holding,
+    )
   }

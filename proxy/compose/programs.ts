@@ -20,7 +20,7 @@ import type { Core } from './core.ts'
 import { keysOf, type Pipeline } from './pipeline.ts'
 import type { Configured, Scope } from './scope.ts'
 import { askingOf } from './doors/asking.ts'
-import type { Tools } from './doors/tools.ts'
+import type { Tools } from '../tools/doors.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]

@@ -22,6 +22,7 @@ import {
 } from '../wire/rewrite.ts'
 import { evidenceName } from '../wire/strip.ts'
 import { guarded, type Guard } from './guarded.ts'
+import { originOf } from './host.ts'
 import { events, sealedSession, type Rpc } from './rpc.ts'
 import { decoded, decoderFor, rewritten, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
@@ -125,10 +126,6 @@ const UNLISTABLE = 'the MCP server’s list is neither JSON nor a stream of even
 const TOO_LONG =
   'the MCP server’s list passes limits.rewritten_body, or is not UTF-8, so nothing can be left out of it'
 const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
-
-/** Where the agent reached deputy. */
-const originOf = ({ socket, headers }: IncomingMessage): string =>
-  `${'encrypted' in socket ? 'https' : 'http'}://${headers.host ?? 'localhost'}`
 
 const readdressOf = ({ job, req }: Answer): Readdress => {
   const { addressing, host: own } = job.route

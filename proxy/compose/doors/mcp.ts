@@ -11,7 +11,7 @@ import type { Consent } from '../consent.ts'
 import type { Core } from '../core.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { Configured } from '../scope.ts'
-import type { Tools } from './tools.ts'
+import type { Tools } from '../../tools/doors.ts'
 
 /** Is this target of the agents' listeners for this door? */
 export const isMcp = (target: string): boolean =>

@@ -14,7 +14,8 @@ import type { Consent } from '../consent.ts'
 import type { Core } from '../core.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { Configured } from '../scope.ts'
-import { hostsOf, passed, type Tools } from './tools.ts'
+import type { Tools } from '../../tools/doors.ts'
+import { hostsOf, passed } from './tools.ts'
 import { whenAsked } from '../web.ts'
 
 /** Of an answer of deputy's own. */

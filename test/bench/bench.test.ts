@@ -17,7 +17,7 @@ test.skipIf(!measurable())(
       const json = join(folder, 'report.json')
       const run = spawnSync(
         process.execPath,
-        'bin/run.js test/bench/bench.ts --quick --only calls --window 300 --json'
+        'bin/run.js test/bench/bench.ts --quick --only calls --window 1000 --json'
           .split(' ')
           .concat(json),
         { cwd: root, encoding: 'utf8', timeout: 580_000 },

@@ -137,7 +137,7 @@ const askServer = async (
   fetch: Fetch,
   { url, at }: Server,
   insecure: boolean,
-  tls: ConnectionTls | null = null,
+  tls: ConnectionTls | null,
 ): Promise<Found> => {
   const send = createSend(fetch, TIMEOUT_MS)
   const headers = { accept: 'application/json', 'user-agent': 'deputy' }

@@ -8,7 +8,7 @@ import { Problem } from '../../proxy/problem.ts'
 import { openStore } from '../../proxy/store/open.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer } from '../../proxy/vault/seal.ts'
-import { createSpool } from '../../proxy/tokens/pending.ts'
+import { createSpool } from '../../proxy/tokens/spool.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
 

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync, utimesSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { keysRotate } from '../../proxy/commands/keys.ts'
 import type { Loaded } from '../../proxy/config/load.ts'

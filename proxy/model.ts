@@ -669,7 +669,7 @@ export type Decision = {
 /** An input of policy: what is new in it, and the members that it shares with others. */
 export type AskedInput = readonly [text: string, shared: readonly InputMember[]]
 /** By the names of the checks, and how long all of them took together. */
-export type Checked = { readonly answers: Readonly<Record<string, boolean>>; readonly ms: number }
+type Checked = { readonly answers: Readonly<Record<string, boolean>>; readonly ms: number }
 
 // --- tokens -------------------------------------------------------------------------------------
 
@@ -944,7 +944,7 @@ export type CredentialRow = {
   /** From then on (ms) the person is asked to renew it; what is stored is kept until they did. */
   readonly doubtfulSince?: number | null
 }
-export type NextRow = Pick<
+type NextRow = Pick<
   CredentialRow,
   'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt' | 'clientId'
 >
@@ -1102,7 +1102,7 @@ export type SignInRow = {
 }
 
 /** ms since the epoch, but for `patience`. */
-export type LeaseTimes = {
+type LeaseTimes = {
   readonly now: number
   readonly until: number
   /** ms that a lease without a heartbeat is left alone, unless its holder is dead for certain. */
@@ -1154,7 +1154,7 @@ export type ScimChanged = {
   /** Users whose groups are others now, through nested groups too; null: more than are worth naming. */
   readonly moved: readonly ScimRow[] | null
 }
-export type ScimChange = {
+type ScimChange = {
   readonly kind: ScimKind
   readonly id: string | null
   readonly fresh: string
@@ -1253,7 +1253,7 @@ export type CallHistory = {
   readonly run: readonly HistoryEntry[]
 }
 /** Of which calls: all of a person's, and those of a run of theirs. */
-export type HistoryOf = { readonly person: Person; readonly run: string | null }
+type HistoryOf = { readonly person: Person; readonly run: string | null }
 export type HistoryStore = {
   readonly read: (of: HistoryOf, windowsS: readonly number[], clock: Clocks) => Promise<CallHistory>
   /**
@@ -1297,7 +1297,7 @@ export type HeldRow = Pick<
   CredentialRow,
   'tenant' | 'realm' | 'user' | 'connection' | 'status' | 'doubtfulSince'
 > & { readonly agent: string | null }
-export type PeoplePage = {
+type PeoplePage = {
   readonly tenant: string | null
   readonly after: Person | null
   readonly most: number

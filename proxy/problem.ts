@@ -569,7 +569,7 @@ export type ProblemDocument = {
 }
 
 /** Who reads the answer, and how. */
-export type Reader = {
+type Reader = {
   /** `User-Agent`: of a refusal, git shows its user nothing but a text/plain body. */
   readonly agent?: string | undefined
   /** The caller asked to wait (`Prefer: wait`), so it may be told how long. */

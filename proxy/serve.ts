@@ -17,7 +17,7 @@ import type { Loaded, Result } from './config/load.ts'
 import type { Log, PolicyEngine } from './model.ts'
 import type { Shown } from './net/certificate.ts'
 import { createForwarded } from './net/forwarded.ts'
-import { startControl } from './net/listener.ts'
+import { startControl } from './net/control.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>

@@ -4,7 +4,7 @@ import { Problem } from './problem.ts'
 /** Agents of two tenants may have one name, and share nothing. Neither part has control characters. */
 export const shareOf = (tenant: string, agent: string): string => `${tenant}\n${agent}`
 
-export type Turns<T> = {
+type Turns<T> = {
   readonly add: (agent: string, item: T) => void
   /** false: it was not there any more. */
   readonly remove: (agent: string, item: T) => boolean

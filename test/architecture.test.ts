@@ -249,7 +249,6 @@ describe('tests', () => {
     'config/keyed.ts': ['e2e/api_keys.test.ts', 'what a key provider has no use for is refused'],
     'consent/notices.ts': ['e2e/obligations.test.ts', 'tried with whoever takes them, and without'],
     'directory/hook.ts': ['e2e/hooks.test.ts', 'asked on a socket, in every way that it may fail'],
-    'net/carried.ts': ['e2e/h2.test.ts', 'what stands around a stream'],
     'net/h2.ts': ['e2e/h2.test.ts', 'with real clients; what has two readings is tried by itself'],
     'net/fault.ts': [
       'pipeline/forward.test.ts',
@@ -265,7 +264,7 @@ describe('tests', () => {
     'pipeline/record.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'store/timeline.ts': ['store/limits.test.ts', 'clocks that are set while counts are kept'],
     'pipeline/request.ts': ['pipeline/pep.test.ts', 'words of the way'],
-    'compose/forward.ts': ['e2e/forward.test.ts', 'wiring, tried by clients in three languages'],
+    'compose/authority.ts': ['e2e/forward.test.ts', 'wiring, tried by clients in three languages'],
     'net/tunnels.ts': ['e2e/forward.test.ts', 'tried by clients in three languages, and by hand'],
     'compose/export.ts': ['e2e/otlp.test.ts', 'wiring, tried at a real collector'],
     'observe/otlp.ts': ['e2e/otlp.test.ts', 'tried at a real collector, and at hostile ones'],

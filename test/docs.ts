@@ -1,9 +1,7 @@
 // The generated parts of docs/: made from the sources that they describe, written and compared by `npm run check`.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { parse } from 'yaml'
 import { configSchema } from '../proxy/config/schema.ts'
-import { refusals } from '../proxy/config/unbuilt.ts'
 import { configJsonSchema, keysOf, WORDS } from '../proxy/config/words.ts'
 import { CATALOGUE } from '../proxy/problem.ts'
 import { countsTable, rulesTable } from './catalogues/counts.ts'
@@ -17,19 +15,6 @@ const WIDTH = 116
 export type Tree = { [key: string]: unknown }
 export const isTree = (value: unknown): value is Tree =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/** Sets one key by its path: `[]` is the first place of a list, `NAME` the name `github`. */
-export const set = (tree: Tree, path: string, value: unknown): void => {
-  const [head = '', ...rest] = path.replaceAll('[]', '.0').replaceAll('NAME', 'github').split('.')
-  if (rest.length === 0) {
-    tree[head] ??= value
-    return
-  }
-  const next = rest[0] === '0' ? [] : {}
-  const below = isTree(tree[head]) || Array.isArray(tree[head]) ? tree[head] : next
-  tree[head] = below
-  set(below, rest.join('.'), value)
-}
 
 /** As few words as make a configuration with every section that has defaults. */
 const LEAST = {
@@ -108,15 +93,10 @@ const configuration = (): string => {
       const words = WORDS[path]
       if (words === undefined) throw new Error(`proxy/config/words.ts has no words for ${path}`)
       const { example } = words
-      const tree: Tree = {}
-      set(tree, path, parse(example ?? '{}'))
-      const off = refusals(configSchema, tree).length > 0
       const usual = given(path) ? null : defaultOf(path, schema, parsed)
-      const about = [
-        typesOf(schema),
-        ...(usual === null ? [] : [`default \`${usual}\``]),
-        ...(off ? ['not built yet, so refused'] : []),
-      ].join(', ')
+      const about = [typesOf(schema), ...(usual === null ? [] : [`default \`${usual}\``])].join(
+        ', ',
+      )
       const such = example === undefined ? '' : ` Example: \`${example}\``
       const heading = path.includes('.') || path.includes('[]') ? '' : `\n### ${path}\n\n`
       return `${heading}${wrapped(`- \`${path}\` (${about}): ${words.says}${such}`, '  ')}`

@@ -19,7 +19,7 @@ export const TOOLED = [
 ] as const
 
 /** As far as a definition goes; whether documents of GraphQL ask for what they say, load.ts sees. */
-export const readShippedTools = (): ReadonlyMap<string, readonly Tool[]> => {
+const readShippedTools = (): ReadonlyMap<string, readonly Tool[]> => {
   const { providers } = compileProviders(readProviderFiles(`${ROOT}providers`))
   return new Map(
     TOOLED.map((id) => {

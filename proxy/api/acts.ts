@@ -7,7 +7,7 @@ import type { Agents } from '../vault/agents.ts'
 import type { Runs } from '../vault/runs.ts'
 import { by, type Operator } from './operator.ts'
 
-export type ActsDeps = {
+type ActsDeps = {
   readonly vault: Pick<Vault, 'list' | 'disallow'>
   readonly revoker: Pick<Revoker, 'these'>
   readonly runs: Pick<Runs, 'list' | 'revoke'>
@@ -22,7 +22,7 @@ export type Ended = Omit<Revocation, 'result'> & {
   readonly result: Revocation['result'] | 'grant_removed'
 }
 /** What became of all of a person, or of one agent of theirs. */
-export type EndedAll = {
+type EndedAll = {
   readonly results: readonly Ended[]
   readonly runs: number
   readonly standings: number

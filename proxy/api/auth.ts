@@ -1,6 +1,5 @@
 // The authorization API of the agent listener, in shapes that existing clients know. No answer
 // holds a token.
-import type { IncomingMessage } from 'node:http'
 import type { Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
@@ -10,62 +9,32 @@ import { Problem, type ProblemCode } from '../problem.ts'
 import { shareOf } from '../shares.ts'
 import { inFamily } from '../wire/pattern.ts'
 import { isAsk, personOfAsk, type Asks } from '../consent/asks.ts'
-import { createBegin, shape } from './begin.ts'
-import { createCaller, mine } from './caller.ts'
+import { createBegin, shape, type BeginDeps } from './begin.ts'
+import { createCaller, mine, type CallerDeps } from './caller.ts'
 import { PLAN_API } from './plan_schema.ts'
 import { TOOLS_API } from './tools_schema.ts'
 import { openApi, type ApiRoute } from './openapi.ts'
 import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
 
-export type ApiDeps = RestDeps & {
-  /** Polls that may wait at once. Throws Problem share_used_up. */
-  readonly polls: { readonly enter: (agent: string) => () => void }
-  /** Throws Problem unauthenticated. @param req as it came, for what the client showed of itself */
-  readonly identify: (
-    rawHeaders: readonly string[],
-    req?: IncomingMessage,
-  ) => Principal | Promise<Principal>
-  /**
-   * Under `trust: plain`, or where there are applications, else null: a user id as the tag of a request that names
-   * nobody. It answers null when the request did name somebody, badly.
-   * @param tenant of a person who is known by more than the id
-   */
-  readonly plainPerson:
-    | ((
-        userId: string,
-        rawHeaders: readonly string[],
-        tenant?: string,
-        req?: IncomingMessage,
-      ) => Principal | Promise<Principal> | null)
-    | null
-  /**
-   * Policy decides before any flow begins. `held`: nothing is left to consent to.
-   * Throws Problem policy_denied and the like.
-   */
-  readonly permit: (
-    principal: Principal,
-    connection: string,
-    wanted:
-      | { readonly scopes: readonly string[] }
-      | { readonly operation: string }
-      | { readonly standing: StandingAsk },
-  ) => Promise<{ readonly scopes: readonly string[]; readonly held: boolean }>
-  readonly flows: Pick<Flows, 'begin' | 'completed' | 'status' | 'byAuthorizationId'>
-  /** Approvals and stronger sign-ins. */
-  readonly asks: Pick<Asks, 'status' | 'byAuthorizationId'>
-  readonly connections: () => ReadonlyMap<string, Connection>
-  /** The connection and the operations of a tool. Throws Problem tool_not_found, connection_ambiguous. */
-  readonly tool: (
-    name: string,
-  ) => Promise<{ readonly connection: Connection; readonly operations: readonly string[] }>
-  /** The agent that this row of `workloads` is; null: there is none of this name, or its tokens say. */
-  readonly agentOf: (workload: string) => string | null
-  /** Origins that `next_uri` may name. */
-  readonly returnTo: readonly string[]
-}
+export type ApiDeps = RestDeps &
+  CallerDeps &
+  BeginDeps & {
+    /** Polls that may wait at once. Throws Problem share_used_up. */
+    readonly polls: { readonly enter: (agent: string) => () => void }
+    readonly flows: Pick<Flows, 'status' | 'byAuthorizationId'>
+    /** Approvals and stronger sign-ins. */
+    readonly asks: Pick<Asks, 'status' | 'byAuthorizationId'>
+    readonly connections: () => ReadonlyMap<string, Connection>
+    /** The connection and the operations of a tool. Throws Problem tool_not_found, connection_ambiguous. */
+    readonly tool: (
+      name: string,
+    ) => Promise<{ readonly connection: Connection; readonly operations: readonly string[] }>
+    /** The agent that this row of `workloads` is; null: there is none of this name, or its tokens say. */
+    readonly agentOf: (workload: string) => string | null
+  }
 
 const nextUri = z.string().max(2_048).optional()
-export const authorizeBody = z.strictObject({
+const authorizeBody = z.strictObject({
   user_id: short,
   next_uri: nextUri,
   auth_requirement: z

@@ -29,7 +29,7 @@ export type Asked = (
 }
 
 /** An authorization as existing clients know it. */
-export type Shaped = {
+type Shaped = {
   readonly id: string
   readonly status: string
   readonly provider_id: string

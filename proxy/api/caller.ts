@@ -37,7 +37,7 @@ const NAMES_NOBODY: ReadonlySet<ProblemCode> = new Set([
   'application_user_missing',
 ])
 
-export const rawHeadersOf = (c: Context<Env>): readonly string[] =>
+const rawHeadersOf = (c: Context<Env>): readonly string[] =>
   c.env?.incoming?.rawHeaders ?? [...c.req.raw.headers].flat()
 
 /**

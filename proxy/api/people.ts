@@ -39,7 +39,7 @@ export type PeopleApiDeps = Naming & {
   readonly onEvent: (event: string, fields: object) => Promise<void>
 }
 /** Ends all that a person has, as far as it goes beyond the rows that name them. */
-export type EndPerson = (
+type EndPerson = (
   operator: Operator,
   person: Person,
 ) => Promise<{

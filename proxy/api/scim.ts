@@ -24,7 +24,7 @@ import type { Person, ScimChanged, ScimNext, ScimRealm, ScimRow, ScimStore } fro
 import { toProblem } from '../problem.ts'
 import { parseStrictBytes } from '../wire/json.ts'
 
-export type ScimDeps = {
+type ScimDeps = {
   readonly scim: ScimStore
   readonly of: ScimRealm
   /** SHA-256 of those that are good; two while one is replaced by another. */

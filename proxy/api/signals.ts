@@ -6,7 +6,7 @@ import { EventRefused } from '../directory/signals.ts'
 import type { Log } from '../model.ts'
 import { toProblem } from '../problem.ts'
 
-export type SignalsDeps = {
+type SignalsDeps = {
   /** Resolves once it has its effect. Throws EventRefused for what is never taken. */
   readonly receive: (token: string, kind: 'event' | 'logout') => Promise<void>
   readonly refused: (kind: 'event' | 'logout', error: EventRefused) => void

@@ -1,11 +1,11 @@
 // Tools for programs, in shapes that existing clients know: list, format, authorize elsewhere, execute. Each call of a tool
 // goes the way of every call; what this file decides is how an answer looks.
-import type { IncomingMessage } from 'node:http'
 import type { Context, Hono } from 'hono'
 import type { z } from 'zod'
 import type { Connection, Json, JsonObject, Principal } from '../model.ts'
 import { Problem, sentence } from '../problem.ts'
 import type { Catalogue, Offer } from '../tools/catalogue.ts'
+import type { Outer, Tools } from '../tools/doors.ts'
 import type { Behaviour, Tool } from '../tools/definition.ts'
 import { toldHalted } from '../tools/halted.ts'
 import { resultOf, type Ran } from '../tools/run.ts'
@@ -23,26 +23,10 @@ import {
   requirementsBody,
 } from './tools_schema.ts'
 
-type Outer = {
-  readonly req: IncomingMessage
-  readonly who: Principal
-  readonly named: string | null
-  readonly via: 'tool'
-  readonly signal: AbortSignal
-}
-export type ToolsDeps = RestDeps &
+type ToolsDeps = RestDeps &
   CallerDeps &
   BeginDeps & {
-    readonly tools: {
-      readonly catalogue: () => Promise<Catalogue>
-      readonly visible: (who: Principal, offers: readonly Offer[]) => Promise<readonly Seen[]>
-      /** Those of MCP servers as these describe them to this person. */
-      readonly described: (
-        outer: Outer,
-        seen: readonly { readonly offer: Offer; readonly seen: Seen }[],
-      ) => Promise<readonly Offer[]>
-      readonly run: (outer: Outer, offer: Offer, input: unknown) => Promise<Ran>
-    }
+    readonly tools: Pick<Tools, 'catalogue' | 'visible' | 'described' | 'run'>
     readonly now: () => number
     readonly mono: () => number
   }

@@ -5,7 +5,7 @@ import type { Beside, Segment } from './segments.ts'
 import { beside, endingWith, lineage, readSegment } from './segments.ts'
 
 /** `ended`: ISO time of its last line; null: it cannot be put in order. */
-export type ChainFile = { readonly path: string; readonly ended: string | null }
+type ChainFile = { readonly path: string; readonly ended: string | null }
 /** The files of one journal, oldest first. */
 export type Chain = readonly ChainFile[]
 

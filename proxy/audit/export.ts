@@ -20,7 +20,7 @@ export type Sent =
   | { readonly kind: 'refused'; readonly why: string }
 export type Send = (records: readonly LogRecord[], signal: AbortSignal) => Promise<Sent>
 
-export type ExportOptions = {
+type ExportOptions = {
   /** The file that the journal writes. */
   readonly path: string
   /** Where is kept how far it came. */

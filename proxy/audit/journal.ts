@@ -104,6 +104,8 @@ const newBatch = (): Batch => {
   return { lines: [], done: promise, resolve, reject }
 }
 
+const unwritten = (cause: unknown): Problem =>
+  new Problem('audit_unavailable', 'the evidence could not be written', { cause })
 const every = (ms: number, work: () => void): NodeJS.Timeout => setInterval(work, ms).unref()
 
 /** Throws an Error that names the sink; none is left open then. */
@@ -158,7 +160,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       log.error({ err: cause }, 'evidence cannot be written; calls are refused')
     writeFault = why
     refused += batch.lines.splice(0).length
-    batch.reject(new Problem('audit_unavailable', 'the evidence could not be written', { cause }))
+    batch.reject(unwritten(cause))
   }
 
   const keep = (next: Chain) => {
@@ -316,10 +318,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     const why = objection()
     if (why === null) return put(event, fields, urgent)
     refused++
-    const cause = new Error(why)
-    return Promise.reject(
-      new Problem('audit_unavailable', 'the evidence could not be written', { cause }),
-    )
+    return Promise.reject(unwritten(new Error(why)))
   }
 
   /** Gives up on a stalled write, tries a failed one again, sets the anchor of quiet times. */

@@ -2,7 +2,7 @@
 import type { Foreign } from './chain.ts'
 
 /** What the serializer of OpenTelemetry takes as an attribute's value. */
-export type AttributeValue = string | number | boolean | readonly string[]
+type AttributeValue = string | number | boolean | readonly string[]
 export type LogRecord = {
   /** ms since 1970. */
   readonly time: number

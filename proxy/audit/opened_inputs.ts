@@ -24,7 +24,7 @@ type Place = {
   readonly length: number
   readonly text: string | null
 }
-export type OpenedInput =
+type OpenedInput =
   | { readonly kind: 'opened'; readonly text: string }
   /** `why`: a part of a sentence that begins with what is wrong. */
   | { readonly kind: 'unusable'; readonly why: string }

@@ -22,7 +22,6 @@ type Deps = {
   /** Longest life of a session at the pages, ms. */
   readonly sessionMs: number
 }
-export type PeopleKept = ReturnType<typeof createPeopleKept>
 
 export const createPeopleKept = ({ config, store, sealer, names, clock, sessionMs }: Deps) => {
   const scim = config.entitlements?.scim?.user

@@ -32,7 +32,7 @@ export type Decided = {
   readonly id: string
   readonly n: number
   /** absent: the proxy's door, of which the record says nothing. */
-  readonly via?: Via
+  readonly via: Via
   readonly traceparent: string | null
   readonly principal: Principal
   readonly route: Route
@@ -119,7 +119,7 @@ const checksText = ({ checks }: Decision): string =>
   checks === undefined
     ? ''
     : `"checks":${JSON.stringify({ answers: checks.answers, duration_ms: Math.round(checks.ms * 10) / 10 })},`
-const viaText = ({ via = 'proxy' }: Decided): string => (via === 'proxy' ? '' : `,"via":"${via}"`)
+const viaText = ({ via }: Decided): string => (via === 'proxy' ? '' : `,"via":"${via}"`)
 
 /** Such a name needs no escape in JSON either. */
 const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/

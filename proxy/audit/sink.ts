@@ -46,7 +46,7 @@ export type FileSink = {
 
 export type Rotate = { readonly size: number; readonly everyMs: number }
 
-export type StreamSink = {
+type StreamSink = {
   readonly write: (bytes: Buffer) => Promise<void>
   /** Did it take a part of the last batch, so that the rest must follow? */
   readonly begun: () => boolean

@@ -12,7 +12,7 @@ export const COLUMNS = [
   'result',
   'why',
 ] as const
-export type Cells = Readonly<Record<(typeof COLUMNS)[number], string>>
+type Cells = Readonly<Record<(typeof COLUMNS)[number], string>>
 
 const resultOf = ({ fields, outcome }: Row): string => {
   const event = textAt(fields, 'event')

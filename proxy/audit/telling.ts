@@ -1,4 +1,5 @@
 // Which words of a record tell who a person is, and what stands there instead.
+import { follow } from '../follow.ts'
 import type { Person } from '../model.ts'
 import { UNNAMED, type Name, type Names } from './names.ts'
 
@@ -59,8 +60,7 @@ export const createTeller = ({
     /** Of whom a decision is. @param somebody a key is made where they have none. Rejects as `Names.of` */
     decided: (person: Person, somebody: boolean): Name | Promise<Name> => {
       if (names === null || somebody) return of(person)
-      const found = names.known(person)
-      return found instanceof Promise ? found.then((name) => name ?? NOBODY) : found
+      return follow(names.known(person), (name) => name ?? NOBODY)
     },
     /** The members of an event without a person, an account or an address in clear. Rejects as `Names.of`. */
     event: async (event: string, fields: Fields): Promise<Fields> => {

@@ -5,7 +5,7 @@ import type { Foreign, Line } from './chain.ts'
 import { linesOf, record } from './chain.ts'
 import { beside, bytesOf, lineage, packed, readSegment } from './segments.ts'
 
-export type OpenEnd = { readonly exchange: string; readonly part: Json; readonly proc: string }
+type OpenEnd = { readonly exchange: string; readonly part: Json; readonly proc: string }
 
 const STOPPED = '"event":"process.stopped"'
 const TAIL = 64 * 1024 * 1024

@@ -11,7 +11,7 @@ import { member, overSocket, textOf } from './operate.ts'
  * Where a name leads: `person` null where to nobody; then `erasedAt` (ISO 8601), or how many people were `tried`, and of how
  * many the key did not open.
  */
-export type Led = {
+type Led = {
   readonly name: string
   readonly person: { readonly id: string; readonly tenant: string; readonly realm: string } | null
   readonly erasedAt: string | null

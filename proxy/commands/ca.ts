@@ -1,7 +1,7 @@
 // `deputy ca`: makes the certificate authority of a forward proxy, which can vouch for the hosts that are served and no other.
 import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { CA_CERT, CA_KEY, namesOf, unvouched } from '../compose/forward.ts'
+import { CA_CERT, CA_KEY, namesOf, unvouched } from '../compose/authority.ts'
 import type { Loaded } from '../config/load.ts'
 import { replaceFile } from '../files.ts'
 import { makeAuthority } from '../net/authority.ts'

@@ -187,7 +187,7 @@ const askDeputy = async (url: string): Promise<Rules> => {
   throw new Error(`${at.origin}: no operator signs in there: is operators_sign_in configured?`)
 }
 
-export type LoginOptions = {
+type LoginOptions = {
   readonly url: string
   readonly file: string
   readonly print: (line: string) => void

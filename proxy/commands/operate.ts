@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { isLoopback } from '../config/address.ts'
-import { answers } from '../net/listener.ts'
+import { answers } from '../net/control.ts'
 import { visible } from '../observe/log.ts'
 import { messageOf } from '../problem.ts'
 

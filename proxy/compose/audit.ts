@@ -47,7 +47,7 @@ export const lastEvidence = (audit: Config['audit']): number | null => {
 const SPOOLED = { rotate: { size: 16 * 1024 ** 2, everyMs: 3_600_000 } }
 const spooled = (audit: Config['audit']): boolean => exportedFile(audit, String)?.spooled === true
 
-export type Audit = {
+type Audit = {
   readonly journal: OpenJournal
   readonly evidence: ReturnType<typeof createEvidence>
   /** How the evidence names people; null: by their ids. */

@@ -15,7 +15,7 @@ const CURSOR = '.exported'
 /** What is left then is sent after the next start. */
 const MOST_MS = 5_000
 
-export type Exporting = {
+type Exporting = {
   /** Finds out how far an earlier process came. */
   readonly look: () => Promise<void>
   /** Why no record may be added; null: it may. */

@@ -113,7 +113,7 @@ export const startAgents = async (
   }
 }
 
-export type Phase = { readonly ready: boolean; readonly draining: boolean }
+type Phase = { readonly ready: boolean; readonly draining: boolean }
 
 /** Which policy decides, by whom, how the bundle service answers, and what is refused. */
 const policyDetail = (policy: PolicySource): string => {

@@ -317,6 +317,7 @@ export const createPipeline = (
   const seals = sealsOf(sealer, clock.now)
   const obligations = obligationsOf(scope, core)
   const stations: PepDeps = {
+    via: 'proxy',
     snapshot,
     stands: stillAs(snapshot, later),
     policy: besideShadow(core, later),
@@ -342,10 +343,6 @@ export const createPipeline = (
     history: core.history,
     hooks: () => later().pipeline.hooks,
     forward: core.forward,
-    used: (who, connection) => {
-      core.used.note(who.person, who.agent, connection)
-      core.standings.used(who)
-    },
     evidence,
     calls,
     rate,
@@ -416,10 +413,10 @@ const carriersOf = (
  * before it changed.
  */
 const grantsOf = (
-  { vault, client, refresher, metrics }: Core,
+  { vault, client, refresher, metrics, used, standings }: Core,
   now: () => number,
   connections: Core['connections'],
-): Pick<PepDeps, 'vault' | 'credentials'> => {
+): Pick<PepDeps, 'vault' | 'credentials' | 'used'> => {
   const { fresh, atHand } = refresher
   const { take, again } = createCredentials({
     vault,
@@ -434,7 +431,11 @@ const grantsOf = (
     vault: { look: lookAgain({ look: vault.look, fresh, connections, now }) },
     credentials: {
       take: (holding, connection, host, agent) => take(holding, latest(connection), host, agent),
-      again: (used, connection, said, agent) => again(used, latest(connection), said, agent),
+      again: (before, connection, said, agent) => again(before, latest(connection), said, agent),
+    },
+    used: (who, connection) => {
+      used.note(who.person, who.agent, connection)
+      standings.used(who)
     },
   }
 }

@@ -34,4 +34,3 @@ export const hooks = z
         ctx.addIssue({ code: 'custom', path: [i, 'name'], message: `two hooks are called ${name}` })
   })
   .default([])
-export type HookConfig = z.output<typeof hook>

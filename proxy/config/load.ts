@@ -35,7 +35,7 @@ export type Loaded = {
   /** What was read: absolute paths, and a digest of all that stood there. It is of secrets too, so it is shown to nobody. */
   readonly sources: Sources
 }
-export type Sources = {
+type Sources = {
   readonly files: readonly string[]
   readonly digest: string
   /** When the reading began, ms since the epoch. */

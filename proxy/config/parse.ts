@@ -2,7 +2,6 @@
 import { said, salvage } from '../mistakes.ts'
 import { between } from './rules.ts'
 import { configSchema, type Config } from './schema.ts'
-import { refusals } from './unbuilt.ts'
 
 /**
  * @returns the configuration, or every problem as `path: message`; `rest` is what could be read all the same, to look for
@@ -16,7 +15,7 @@ export const parseConfig = (
   // A parser that is compiled for one reading costs more than it saves: 12 ms and 1.4 MB of a start.
   const parsed = configSchema.safeParse(raw, { jitless: true })
   if (parsed.success) {
-    const problems = [...between(parsed.data), ...refusals(configSchema, raw)]
+    const problems = between(parsed.data)
     return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
   }
   const { issues } = parsed.error
@@ -28,7 +27,7 @@ export const parseConfig = (
         ? `${problem}: \`deputy import FILE\` writes the providers of such a file in the words of deputy`
         : problem,
     )
-  const more = rest === null ? [] : [...between(rest), ...refusals(configSchema, raw)]
+  const more = rest === null ? [] : between(rest)
   // What follows only from a missing or removed value is no problem of its own.
   const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))
   const own = more.filter((problem) => !wrong.some((path) => problem.startsWith(path)))

@@ -2,7 +2,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { z } from 'zod'
 import { UNITS, duration, insecure, secretText, secure, text, url } from './values.ts'
-import { unbuilt } from './unbuilt.ts'
 
 /** RFC 7518 3.1: what a curve signs with. */
 const CURVES: Readonly<Record<string, string>> = {
@@ -68,9 +67,7 @@ export const policy = z
     data_unsigned: z.boolean().default(false),
     allow_rollback: z.boolean().default(false),
     insecure,
-    shadow: unbuilt(text.optional(), (value) =>
-      isService(String(value)) ? 'a shadow bundle of a bundle service' : null,
-    ),
+    shadow: text.optional(),
   })
   .superRefine(
     secure(({ bundle, insecure }) => [
@@ -107,5 +104,8 @@ export const policyProblems = (of: z.infer<typeof policy>): readonly (string | f
       (key) => !service && of[key] !== undefined && `policy.${key}: ${idle}: remove it`,
     ),
     of.insecure && !service && `policy.insecure: ${idle}: remove it`,
+    of.shadow !== undefined &&
+      isService(of.shadow) &&
+      'policy.shadow: a shadow bundle of a bundle service is not built in this version of deputy: remove it',
   ]
 }

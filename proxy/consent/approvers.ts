@@ -1,8 +1,7 @@
 // Who may say yes to a call: by the directory now, of the same tenant and realm, and never the person the call is for
 // unless policy says so.
 import type { Decision, Entitlements, JsonObject, Person } from '../model.ts'
-import type { PeopleSource } from '../pipeline/entitlements.ts'
-import { Problem } from '../problem.ts'
+import { unanswered, type PeopleSource } from '../pipeline/entitlements.ts'
 import { samePerson, validId } from '../wire/canonical.ts'
 
 /** One yes that policy demands of a call, or of one of its parts. */
@@ -60,14 +59,7 @@ export const createMayApprove = (people: PeopleSource): MayApprove => {
     try {
       return await people.ask(person, 0)
     } catch (cause) {
-      if (cause instanceof Problem) throw cause
-      throw new Problem(
-        'entitlements_unavailable',
-        'the source of entitlements could not be asked',
-        {
-          cause,
-        },
-      )
+      return unanswered(cause)
     }
   }
   return async ({ approvers, self }, of, approver) => {

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import type { AskRow, Clock, Log, Person, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
+import { createRounds } from './rounds.ts'
 import { createWaiting } from './status.ts'
 import type { Send } from './standing.ts'
 
@@ -277,26 +278,13 @@ export const createAsks = (deps: {
         log.error({ ask: row.hash, reason: failed }, 'the webhook of connect.notify took no notice')
         return onEvent(`${row.kind}.notify_failed`, { ...fieldsOf(row), reason: failed })
       }
-      let looking: Promise<void> | null = null
-      const look = (): void => {
-        if (looking !== null || !ready()) return
+      const look = async (): Promise<void> => {
         const now = clock.now()
-        looking = asks
-          .notices(now, now + LEASE_MS, AT_ONCE)
-          .then((rows) => Promise.all(rows.map(tell)))
-          .then(() => {})
-          .catch((error: unknown) => log.error({ err: error }, 'who is to be asked cannot be told'))
-          .finally(() => (looking = null))
+        await Promise.all((await asks.notices(now, now + LEASE_MS, AT_ONCE)).map(tell))
       }
-      const timer = setInterval(look, LOOK_MS)
-      timer.unref()
-      return {
-        wake: look,
-        close: async () => {
-          clearInterval(timer)
-          await looking
-        },
-      }
+      return createRounds(LOOK_MS, ready, look, (error) =>
+        log.error({ err: error }, 'who is to be asked cannot be told'),
+      )
     },
   }
 }

@@ -39,7 +39,7 @@ export type Finished =
     }
 
 /** What a browser brought to the redirect address of a connection. */
-export type Callback = {
+type Callback = {
   /** From the redirect path: each connection has a redirect URI of its own (RFC 9700 4.4.2). */
   readonly connection: string
   readonly params: URLSearchParams

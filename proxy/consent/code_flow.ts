@@ -9,7 +9,7 @@ import { createSealedCookies, type CookieReader, type SessionDeps } from './sess
 
 const SIGN_IN_MS = 600_000
 
-export type CodeClient = {
+type CodeClient = {
   readonly issuer: string
   readonly client_id: string
   /** Absent: a public client. */
@@ -17,7 +17,7 @@ export type CodeClient = {
   readonly scope: string
 }
 /** What the issuer answered; `kept` is what the browser was sent off with. */
-export type CodeAnswer =
+type CodeAnswer =
   | {
       readonly kind: 'tokens'
       readonly claims: Json

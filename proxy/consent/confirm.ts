@@ -8,7 +8,7 @@ import { AccountMismatch, Problem } from '../problem.ts'
 import type { FlowParts } from './parts.ts'
 import type { Revoked } from '../oauth/revocation.ts'
 
-export type Earned = {
+type Earned = {
   readonly tokens: TokenSet
   readonly account: { readonly id: string; readonly label: string }
 }
@@ -27,7 +27,7 @@ export type Kept =
   | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
   | { readonly kind: 'account_mismatch' | 'tenant_quota'; readonly flow: Flow }
   | { readonly kind: 'used' }
-export type Confirmed =
+type Confirmed =
   | {
       readonly kind: 'confirmed'
       readonly authorizationId: string

@@ -13,27 +13,19 @@ export type Plan =
   | { readonly kind: 'provider'; readonly asked: readonly string[] }
   | { readonly kind: 'gone' }
 
-const LEG_MS = 600_000
+/** How long the leg at the provider may take. */
+export const LEG_MS = 600_000
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 export const createLeg = (
   parts: Pick<
     FlowParts,
-    | 'store'
-    | 'sealer'
-    | 'client'
-    | 'clock'
-    | 'connections'
-    | 'randomBytes'
-    | 'legTtlMs'
-    | 'event'
-    | 'room'
+    'store' | 'sealer' | 'client' | 'clock' | 'connections' | 'randomBytes' | 'event' | 'room'
   >,
   plan: (flow: Flow) => Promise<Plan>,
 ) => {
   const { store, sealer, client, clock, event } = parts
-  const legTtlMs = parts.legTtlMs ?? LEG_MS
   /**
    * Starts the leg at the provider; an earlier leg of the same flow ends. `cookie` binds it to this
    * browser.
@@ -68,7 +60,7 @@ export const createLeg = (
       stateHash: sha256(state),
       cookieHash: sha256(cookie),
       sealedLeg,
-      legExpiresAt: clock.now() + legTtlMs,
+      legExpiresAt: clock.now() + LEG_MS,
     })
     if (!begunLeg) throw new Problem('authorization_not_found', 'this authorization has ended')
     const location = await client.authorize(connection, {

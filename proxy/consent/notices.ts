@@ -1,6 +1,7 @@
 // Delivers what policy has told to people: out of the store to the webhook of `connect.notify`, tried again until it is
 // taken or a day has passed. No call waits for it.
 import type { Clock, Log, NoticeRow, Store } from '../model.ts'
+import { createRounds } from './rounds.ts'
 import type { Send } from './standing.ts'
 
 /** One process tries for so long, then any may try again, ms. */
@@ -53,19 +54,12 @@ export const createNotices = (deps: {
         log.error({ notices: lost }, 'the webhook of connect.notify did not take notices: given up')
     },
     /** Delivers until closed. `ready`: false while the clock is wrong. */
-    watch: (send: Send, ready: () => boolean): (() => Promise<void>) => {
-      let looking: Promise<void> | null = null
-      const timer = setInterval(() => {
-        if (looking !== null || !ready()) return
-        looking = look(send)
-          .catch((error: unknown) => log.error({ err: error }, 'notices cannot be read'))
-          .finally(() => (looking = null))
-      }, LOOK_MS)
-      timer.unref()
-      return async () => {
-        clearInterval(timer)
-        await looking
-      }
-    },
+    watch: (send: Send, ready: () => boolean): (() => Promise<void>) =>
+      createRounds(
+        LOOK_MS,
+        ready,
+        () => look(send),
+        (error) => log.error({ err: error }, 'notices cannot be read'),
+      ).close,
   }
 }

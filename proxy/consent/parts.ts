@@ -22,8 +22,6 @@ export type FlowDeps = {
    * ms; absent: an hour.
    */
   readonly nagAfterMs?: number
-  /** How long the leg at the provider may take. */
-  readonly legTtlMs?: number
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
   /**

@@ -9,7 +9,7 @@ import type { FlowParts } from './parts.ts'
 
 /** Why the page asks once more. */
 export type KeyProblem = 'malformed' | 'refused' | 'unknown'
-export type Pasted =
+type Pasted =
   | { readonly kind: 'completed'; readonly flow: Flow; readonly account: string }
   | { readonly kind: 'ended' }
   /** The application is to say who was there, by this id. */
@@ -33,7 +33,7 @@ type Pasting = {
  */
 const KEY = /^(?!dpr_)[\x21-\x7e]{12,4096}$/
 /** Keys that one link takes to be shown to the provider: whoever guesses needs a new link, and these are counted. */
-export const MOST_KEYS = 10
+const MOST_KEYS = 10
 
 export const createPaste = (
   parts: FlowParts,

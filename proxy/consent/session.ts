@@ -29,7 +29,7 @@ export type SessionDeps = {
   readonly publicUrl: string
 }
 
-export type Cookies = {
+type Cookies = {
   /**
    * `__Host-` over https (RFC 6265bis 4.1.3.2), `__Secure-` where the pages share their host and are bound to a path;
    * over plain http browsers refuse these prefixes.

@@ -19,7 +19,7 @@ const WRONG_CODES_MS = 60_000
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
 /** What an ask wants of a sign-in. */
-export type StepUpAsked = {
+type StepUpAsked = {
   readonly ask: string
   readonly acrValues: readonly string[]
   readonly maxAgeS: number

@@ -1,6 +1,7 @@
 // Standing from the person's yes to its end: given, told of, shortened, ended. The evidence says each.
 import type { Clock, Flow, Log, Person, StandingRow, Store } from '../model.ts'
 import { standingFields, type Standings } from '../vault/standings.ts'
+import { createRounds } from './rounds.ts'
 
 /** One process tries to tell an end for so long, then any may try again. */
 const LEASE_MS = 60_000
@@ -118,21 +119,12 @@ export const createStandingCare = (deps: {
     },
 
     /** Tells ends before they come, until closed. `ready`: false while the clock is wrong. */
-    watch: (send: Send, ready: () => boolean): (() => Promise<void>) => {
-      let looking: Promise<void> | null = null
-      const timer = setInterval(() => {
-        if (looking !== null || !ready()) return
-        looking = look(send)
-          .catch((error: unknown) =>
-            log.error({ err: error }, 'which standing is about to end cannot be read'),
-          )
-          .finally(() => (looking = null))
-      }, LOOK_MS)
-      timer.unref()
-      return async () => {
-        clearInterval(timer)
-        await looking
-      }
-    },
+    watch: (send: Send, ready: () => boolean): (() => Promise<void>) =>
+      createRounds(
+        LOOK_MS,
+        ready,
+        () => look(send),
+        (error) => log.error({ err: error }, 'which standing is about to end cannot be read'),
+      ).close,
   }
 }

@@ -3,7 +3,7 @@ import type { Asker, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 
 /** Bounds of one tenant; what is absent is not bounded. */
-export type Bounds = {
+type Bounds = {
   readonly people?: number | undefined
   readonly connections?: number | undefined
   readonly calls_per_minute?: number | undefined

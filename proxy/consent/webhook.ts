@@ -162,40 +162,36 @@ export const createNotifier = (deps: {
         if (again) wake()
       })
   }
-  const warned = new LRUCache<string, true>({ max: 10_000 })
-  const mismatch: Notifier['mismatch'] = ({ hash, person, agent, connection }) => {
-    if (warned.has(hash) || ending.signal.aborted) return
-    warned.set(hash, true)
-    const told = post(
-      `mismatch_${hash}`,
-      JSON.stringify({
-        event: 'authorization.user_mismatch',
-        authorization_id: `ac_${hash}`,
-        user_id: person.id,
-        tenant: person.tenant,
-        realm: person.realm,
-        agent,
-        agent_url: deps.agentUrl(agent),
-        connection,
-      }),
-    ).then((reason) => {
+  /** Posts once what is not tried again. @param complaint for the log, where it is not taken */
+  const tell = (id: string, body: object, complaint: string, about: object): void => {
+    if (ending.signal.aborted) return
+    const told = post(id, JSON.stringify(body)).then((reason) => {
       running.delete(told)
-      if (reason !== null)
-        log.warn({ flow: hash, reason }, 'the webhook of connect.notify did not take a warning')
+      if (reason !== null) log.warn({ ...about, reason }, complaint)
     })
     running.add(told)
   }
+  const warned = new LRUCache<string, true>({ max: 10_000 })
+  const mismatch: Notifier['mismatch'] = ({ hash, person, agent, connection }) => {
+    if (warned.has(hash)) return
+    warned.set(hash, true)
+    const warning = {
+      event: 'authorization.user_mismatch',
+      authorization_id: `ac_${hash}`,
+      user_id: person.id,
+      tenant: person.tenant,
+      realm: person.realm,
+      agent,
+      agent_url: deps.agentUrl(agent),
+      connection,
+    }
+    const complaint = 'the webhook of connect.notify did not take a warning'
+    tell(`mismatch_${hash}`, warning, complaint, { flow: hash })
+  }
   const brokeGlass: Notifier['brokeGlass'] = (fields) => {
-    if (ending.signal.aborted) return
-    const told = post(
-      `break_glass_${randomUUID()}`,
-      JSON.stringify({ event: 'operator.break_glass', ...fields }),
-    ).then((reason) => {
-      running.delete(told)
-      if (reason !== null)
-        log.warn({ reason }, 'the webhook of connect.notify did not take news of break-glass')
-    })
-    running.add(told)
+    const news = { event: 'operator.break_glass', ...fields }
+    const complaint = 'the webhook of connect.notify did not take news of break-glass'
+    tell(`break_glass_${randomUUID()}`, news, complaint, {})
   }
   const timer = setInterval(wake, LOOK_MS)
   timer.unref()

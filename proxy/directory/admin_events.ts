@@ -4,7 +4,7 @@ import { pagesOf, type Get } from './page.ts'
 import { Unanswered } from './source.ts'
 
 /** Ids of users about whom something changed; null: anybody may be meant. */
-export type Changed = (users: readonly string[] | null) => void
+type Changed = (users: readonly string[] | null) => void
 
 const PAGE = 100
 /** Its nodes' clocks differ, and what was written at one time is seen at another: the last while is read again, ms. */

@@ -5,7 +5,7 @@ import type { Clock, Log } from '../model.ts'
 import { messageOf } from '../problem.ts'
 
 /** Of a closed set, for metrics. */
-export type FeedKind = 'admin_events' | 'poll' | 'stream'
+type FeedKind = 'admin_events' | 'poll' | 'stream'
 const KINDS: readonly FeedKind[] = ['admin_events', 'poll', 'stream']
 
 export type FeedState = {

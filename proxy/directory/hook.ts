@@ -51,7 +51,7 @@ const reasonOf = (value: unknown): HookAnswer['reasons'][number] => {
   throw malformed('has a reason that is not {code, msg}')
 }
 /** @throws Unanswered: anything else than the three members, each of its type */
-export const readHookAnswer = (value: unknown): HookAnswer => {
+const readHookAnswer = (value: unknown): HookAnswer => {
   if (!isObject(value)) throw malformed('is no object')
   const odd = Object.keys(value).find((name) => !MEMBERS.has(name))
   if (odd !== undefined) throw malformed('has a member that deputy does not know')

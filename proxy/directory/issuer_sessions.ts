@@ -11,7 +11,7 @@ const SWEEP_MS = 3_600_000
 const MOST = 20_000
 const LONGEST = 1_024
 
-export type IssuerSessions = {
+type IssuerSessions = {
   /** @param sid claim of a verified token of this issuer; anything but a text is none */
   readonly seen: (issuer: string, sid: unknown, person: Person) => void
   /** Nobody, where none came here by it. */

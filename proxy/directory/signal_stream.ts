@@ -11,7 +11,7 @@ export type StreamChange =
   | { readonly status: 'paused' | 'disabled' | 'unknown'; readonly reason: string | null }
   /** The stream that deputy knew is not there. */
   | { readonly status: 'gone' }
-export type StreamOptions = {
+type StreamOptions = {
   readonly issuer: string
   /** Where events are to be pushed; null: deputy polls them. */
   readonly push: string | null

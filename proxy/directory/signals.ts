@@ -4,7 +4,7 @@ import type { Person } from '../model.ts'
 import { atPointer } from '../wire/json.ts'
 
 /** Of RFC 8935 2.4. */
-export type EventFault = 'invalid_request' | 'invalid_key' | 'invalid_issuer' | 'invalid_audience'
+type EventFault = 'invalid_request' | 'invalid_key' | 'invalid_issuer' | 'invalid_audience'
 /** A token that is not taken; trying again does not help. */
 export class EventRefused extends Error {
   readonly fault: EventFault

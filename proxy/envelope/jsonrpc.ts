@@ -17,7 +17,8 @@ const MODERN = '2026-07-28'
 /** Under this name deputy asks a client to show its link; what it says to that is for deputy. */
 export const ASKED = 'deputy'
 
-const MEMBERS: ReadonlySet<string> = new Set([
+/** Members whose meaning is the protocol's (JSON-RPC 2.0, 4 and 5). */
+export const MEMBERS: ReadonlySet<string> = new Set([
   'jsonrpc',
   'id',
   'method',

@@ -1,7 +1,7 @@
 // Answers of an MCP server: whose they are, and of what they list the part that this person may call.
 import { Problem } from '../problem.ts'
 import { exactly, isObject, parseStrict } from '../wire/json.ts'
-import { folded } from './jsonrpc.ts'
+import { folded, MEMBERS } from './jsonrpc.ts'
 
 /** May this member of such a list be seen? Tools and prompts by their name, the others by their URI. */
 export type Listed = Readonly<
@@ -13,15 +13,6 @@ const NAMES: Readonly<Record<keyof Listed, string>> = {
   resources: 'uri',
   resourceTemplates: 'uriTemplate',
 }
-/** Members of an answer whose meaning is the protocol's (JSON-RPC 2.0, 5). */
-const MEMBERS: ReadonlySet<string> = new Set([
-  'jsonrpc',
-  'id',
-  'method',
-  'params',
-  'result',
-  'error',
-])
 const KEYS = ['tools', 'prompts', 'resources', 'resourceTemplates'] as const
 
 const unreadable = (detail: string): Problem => new Problem('answer_not_redactable', detail)

@@ -12,7 +12,7 @@ export type Dedicated = {
   readonly forward?: true
 }
 
-export type AdmissionRules = {
+type AdmissionRules = {
   /** Names of the listener itself, lower case. */
   readonly own: ReadonlySet<string>
   /** Pages of these origins may call. */

@@ -1,9 +1,9 @@
 // The certificate that a client showed when its connection began: what it says, and whether its chain holds.
-import { outerOf } from './carried.ts'
 import type { X509Certificate } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { ClientCertificate } from '../model.ts'
+import { outerOf } from './sockets.ts'
 
 /** A value with a comma or a quote in it is written as JSON. */
 const NAME = /([A-Za-z][A-Za-z ]*):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/gy

@@ -5,11 +5,10 @@ import type { Http2Server, Http2Session, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { Problem } from '../problem.ts'
-import { carry, outerOf } from './carried.ts'
 import { proxyStatus } from './fault.ts'
-import { lingering } from './sockets.ts'
+import { carry, lingering, outerOf } from './sockets.ts'
 
-export type H2Options = {
+type H2Options = {
   /** Takes what streams become. */
   readonly server: Server
   readonly maxHeaderBytes: number

@@ -31,6 +31,10 @@ export const ownNames = (
 const reachedAt = ({ socket }: IncomingMessage): string =>
   bracketed((socket.localAddress ?? '').replace(/^::ffff:(?=\d+\.)/, ''))
 
+/** The origin at which the caller reached us, as it says itself: what the tokens of an MCP host are for (RFC 8707). */
+export const originOf = ({ socket, headers }: IncomingMessage): string =>
+  `${'encrypted' in socket ? 'https' : 'http'}://${headers.host ?? 'localhost'}`
+
 /** @returns whether a request names this listener, or the very address at which it came in, once in Host and in an absolute target */
 export const createHostRule = (own: ReadonlySet<string>): ((req: IncomingMessage) => boolean) => {
   const named = remembered(hostname)

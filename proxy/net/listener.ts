@@ -1,14 +1,13 @@
 // The agent listener: limits, Host and browser rules (design 2.5), then the way or the API. Knows no provider and no policy.
 import { constants } from 'node:crypto'
-import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
-import { chmodSync, existsSync, unlinkSync } from 'node:fs'
-import { createConnection } from 'node:net'
+import { chmodSync } from 'node:fs'
 import type { Log } from '../model.ts'
-import { messageOf, Problem, problemAnswer, type ProblemCode, toProblem } from '../problem.ts'
+import { Problem, problemAnswer, type ProblemCode, toProblem } from '../problem.ts'
 import { createAdmission, type Dedicated } from './admit.ts'
 import { createTunnels, type TunnelOptions, type Tunnels } from './tunnels.ts'
-import { outerOf } from './carried.ts'
+import { clearStaleSocket } from './control.ts'
 import { createH2, listening, type H2 } from './h2.ts'
 import { askFor } from './ask_certificate.ts'
 import type { Shown } from './certificate.ts'
@@ -16,6 +15,7 @@ import {
   closing,
   createBodies,
   mannerly,
+  outerOf,
   parting,
   STILL_MS,
   TIMED_OUT,
@@ -336,55 +336,4 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
       return closing(server, ms)
     },
   }
-}
-
-/** A socket file that nobody answers on is left over from a crash. */
-const clearStaleSocket = async (path: string, key: string): Promise<void> => {
-  if (!existsSync(path)) return
-  if ((await probe(path)) === null) throw new Error(`${key}: ${path} is in use by another process`)
-  unlinkSync(path)
-}
-
-/** null: somebody answers at this socket; else why nobody does. */
-const probe = (path: string): Promise<NodeJS.ErrnoException | null> =>
-  new Promise((resolve) => {
-    const socket = createConnection(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(null)
-    })
-    socket.once('error', resolve)
-  })
-
-/** Does anybody answer at this socket? Throws an Error when it belongs to somebody else. */
-export const answers = async (path: string): Promise<boolean> => {
-  const error = await probe(path)
-  if (error?.code === 'EACCES' || error?.code === 'EPERM')
-    throw new Error(`${path} is another user's: run this as the user that runs deputy`)
-  return error === null
-}
-
-/** The socket by which commands on the same machine talk to deputy: whoever may open the file is the operator. Mode 0600; where that cannot be, it is logged, and commands need the operators' API. */
-export const startControl = async (
-  path: string,
-  listener: RequestListener,
-  log: Log,
-): Promise<() => Promise<void>> => {
-  const none = (reason: string) => {
-    log.warn({ path, reason }, 'commands on this machine cannot reach this deputy')
-    return () => Promise.resolve()
-  }
-  try {
-    await clearStaleSocket(path, 'deputy.sock')
-  } catch (error) {
-    return none(messageOf(error))
-  }
-  const server = mannerly(createServer(), { call: listener })
-  const problem = await new Promise<string | null>((resolve) => {
-    server.once('error', (error) => resolve(error.message))
-    server.listen(path, () => resolve(null))
-  })
-  if (problem !== null) return none(problem)
-  chmodSync(path, 0o600)
-  return () => closing(server, 0)
 }

@@ -33,7 +33,7 @@ export const noProxyProblem = (text: string): string | null =>
     ? 'is no host, address or network: write git.corp, .corp (what ends so), git.corp:8443, 10.1.0.0/16 or *'
     : null
 
-export type Direct = {
+type Direct = {
   readonly host: (host: string, port: number) => boolean
   readonly address: (address: string) => boolean
 }

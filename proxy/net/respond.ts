@@ -22,6 +22,7 @@ import {
 } from '../wire/rewrite.ts'
 import { evidenceName } from '../wire/strip.ts'
 import { guarded, type Guard } from './guarded.ts'
+import { originOf } from './host.ts'
 import { events, sealedSession, type Rpc } from './rpc.ts'
 import { decoded, decoderFor, rewritten, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
@@ -128,9 +129,7 @@ const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
 
 const readdressOf = ({ job, req }: Answer): Readdress => {
   const { addressing, host: own } = job.route
-  const prefix = 'prefix' in addressing ? addressing.prefix : ''
-  const scheme = 'encrypted' in req.socket ? 'https' : 'http'
-  const base = `${scheme}://${req.headers.host ?? 'localhost'}${prefix}`
+  const prefix = originOf(req) + ('prefix' in addressing ? addressing.prefix : '')
   // A dedicated listener serves one host: what names another stays as it is.
   const served: About['served'] =
     addressing.kind === 'listener'
@@ -139,7 +138,7 @@ const readdressOf = ({ job, req }: Answer): Readdress => {
           return (name === true ? host : name) === own ? name : false
         }
       : job.served
-  const way = { served, prefix: base, addressing, connection: null }
+  const way = { served, prefix, addressing, connection: null }
   return (url) => rewriteUrl(url, way)
 }
 
@@ -175,13 +174,12 @@ const readdressSigned = (answer: Answer, seal: Seal): Readdress => {
   const plain = readdressOf(answer)
   if (addressing.kind !== 'path' && addressing.kind !== 'host') return plain
   const { req, job } = answer
-  const origin = `${'encrypted' in req.socket ? 'https' : 'http'}://${req.headers.host ?? 'localhost'}`
   const chosen = /[^/]*@$/.exec(addressing.prefix)?.[0] ?? ''
   return (url) => {
     const place = placeOf(url, job.served)
     const sealed = place === null ? null : seal(...place)
     if (sealed === null) return plain(url)
-    const prefix = `${origin}/~${sealed}`
+    const prefix = `${originOf(req)}/~${sealed}`
     return rewriteUrl(url, {
       served: job.served,
       prefix: addressing.kind === 'path' ? `${prefix}/${chosen}` : prefix,

@@ -57,7 +57,7 @@ export const decoderFor = (coding: string): Transform | null =>
           : null
 
 /** What is done with a text that is rewritten as a whole. */
-export type Rewriting = {
+type Rewriting = {
   readonly rewrite: (text: string) => string
   /** It passes as it came. */
   readonly unrewritten: () => void
@@ -101,7 +101,7 @@ export const rewritten = (
 }
 
 /** Where bytes come from and go to, around a decoder. */
-export type Ends = {
+type Ends = {
   readonly out: Writable
   /** There is room for more again. */
   readonly resume: () => void

@@ -293,6 +293,17 @@ export const written = (
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('')}connection: close\r\n\r\n${body}`
 
+const carriers = new WeakMap<object, Duplex>()
+
+/**
+ * A connection inside a connection: a stream of HTTP/2 is handed on as a connection of its own, and who asks what stands
+ * around it (its encryption, its client's certificate) asks the outer one.
+ */
+export const carry = (inner: Duplex, by: Duplex): void => void carriers.set(inner, by)
+
+/** What a connection is carried by; itself where nothing carries it. */
+export const outerOf = <S extends object>(socket: S): S | Duplex => carriers.get(socket) ?? socket
+
 /** How long a caller may let a body stand still while somebody waits for it, ms. */
 export const STILL_MS = 60_000
 const SWEEP_MS = 5_000

@@ -14,7 +14,7 @@ export type EgressProxy = {
 }
 
 /** Nothing of the request has left, and whoever dials again asks the proxy anew. */
-export type TunnelCode =
+type TunnelCode =
   | 'DEPUTY_PROXY_UNREACHABLE'
   | 'DEPUTY_PROXY_REFUSED'
   | 'DEPUTY_PROXY_FAILED'

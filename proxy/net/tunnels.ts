@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import type { Log } from '../model.ts'
 import type { Dedicated, Head } from './admit.ts'
-import { outerOf } from './carried.ts'
+import { outerOf } from './sockets.ts'
 import { Problem } from '../problem.ts'
 import { hostname } from './host.ts'
 
@@ -22,7 +22,7 @@ export type TunnelOptions = {
   readonly enter: (socket: TLSSocket) => void
   readonly log: Log
 }
-export type Tunnelled = {
+type Tunnelled = {
   readonly dedicated: Dedicated
   readonly admit: (req: Head) => 'call' | 'api'
   readonly authorization: string | undefined
@@ -44,7 +44,7 @@ const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n'
 const PROXY_AUTHORIZATION = 'proxy-authorization'
 
 /** `Bearer TAG`; or Basic, where the password is the tag, or without one (or with `x`) the name. null: it says nothing. */
-export const tagIn = (authorization: string | undefined): string | null => {
+const tagIn = (authorization: string | undefined): string | null => {
   const [, scheme = '', value = ''] = /^([A-Za-z]+) +(\S+) *$/.exec(authorization ?? '') ?? []
   if (/^bearer$/i.test(scheme)) return value
   if (!/^basic$/i.test(scheme)) return null

@@ -8,8 +8,6 @@ export type Ask = {
   /** S256 of the verifier (RFC 7636 4.2); null where the provider knows no PKCE. */
   readonly challenge: string | null
   readonly scopes: readonly string[]
-  /** Held already: asked for again, because some providers replace the old grant by the new one. */
-  readonly existingScopes?: readonly string[]
   readonly nonce?: string | null
   readonly extra?: Readonly<Record<string, string>>
 }
@@ -21,9 +19,8 @@ export const authorizationUrl = (connection: Connection, ask: Ask): URL => {
   const beyond = ask.scopes.filter((scope) => !connection.scopes.includes(scope))
   if (beyond.length > 0)
     throw new Error(`connections.${name}.scopes does not list ${beyond.join(', ')}`)
-  const existing = (ask.existingScopes ?? []).filter((scope) => connection.scopes.includes(scope))
   // What the definition always asks for is no right that an agent gets: no connection lists it.
-  const scopes = [...new Set([...(provider.scopeAlways ?? []), ...ask.scopes, ...existing])]
+  const scopes = [...new Set([...(provider.scopeAlways ?? []), ...ask.scopes])]
   const url = new URL(provider.authorize)
   const fields = {
     ...provider.authorizeParams,

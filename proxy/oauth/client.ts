@@ -29,7 +29,7 @@ import {
 } from './request.ts'
 import { createSend } from './transport.ts'
 
-export type ClientDeps = {
+type ClientDeps = {
   /** Checks addresses when it dials (net/dial). */
   readonly fetch: Fetch
   readonly clock: Pick<Clock, 'now'>
@@ -39,7 +39,7 @@ export type ClientDeps = {
   readonly randomId?: () => string
 }
 /** What the old tokens of a refresh say, where a provider wants to hear it again. */
-export type HeldTokens = { readonly access: Secret; readonly scopes: readonly string[] }
+type HeldTokens = { readonly access: Secret; readonly scopes: readonly string[] }
 export type OAuthClient = ReturnType<typeof createOAuthClient>
 
 const TIMEOUT_MS = 20_000
@@ -248,8 +248,6 @@ export const createOAuthClient = ({
   }
 
   return {
-    authorizationUrl,
-
     /** Where the person's browser goes; pushed to the provider first where it takes that (RFC 9126). Throws credential_unavailable. */
     authorize: async (connection: Connection, ask: Ask): Promise<URL> => {
       const url = authorizationUrl(connection, ask)

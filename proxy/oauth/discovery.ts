@@ -9,7 +9,7 @@ import { messageOf } from '../problem.ts'
 import type { Client, Clients } from './registration.ts'
 import { createSend } from './transport.ts'
 
-export type Metadata = {
+type Metadata = {
   readonly authorize: string | null
   readonly token: string | null
   readonly userinfo: string | null
@@ -133,11 +133,11 @@ export const askIssuer = async (
  * Asks an MCP server who issues its tokens (RFC 9728): at the address that its refusal names, else at the usual ones.
  * One that says nothing is its own issuer (revision 2025-03-26).
  */
-export const askServer = async (
+const askServer = async (
   fetch: Fetch,
   { url, at }: Server,
   insecure: boolean,
-  tls: ConnectionTls | null = null,
+  tls: ConnectionTls | null,
 ): Promise<Found> => {
   const send = createSend(fetch, TIMEOUT_MS)
   const headers = { accept: 'application/json', 'user-agent': 'deputy' }
@@ -265,7 +265,7 @@ export const laidUnder = (
   }
 }
 
-export type Discovery = {
+type Discovery = {
   /** The same map as long as nothing changes. */
   readonly connections: () => ReadonlyMap<string, Connection>
   /** Asks every issuer once, at the same time; goes on asking until `close`. Never throws. */

@@ -13,7 +13,7 @@ export type EventSource = {
   readonly kind: 'event' | 'logout'
 }
 const LOGOUT = 'http://schemas.openid.net/event/backchannel-logout'
-export const LONGEST_EVENT = 65_536
+const LONGEST_EVENT = 65_536
 /** Older than this it is not taken, so that what was taken must be remembered for no longer. */
 export const OLDEST_EVENT_MS = 7 * 86_400_000
 

@@ -45,6 +45,13 @@ const BURST = 4
 const REFILL_MS = 5_000
 const MAX_JWKS = 256 * 1024
 
+const unavailable = (cause?: unknown): Problem =>
+  new Problem(
+    'issuer_unavailable',
+    'the keys of the issuer that signed this token cannot be read now',
+    { cause },
+  )
+
 /** Throws an Error that says what is wrong. */
 export const readJwks = (text: string, bundle = false): KeySet => {
   if (Buffer.byteLength(text) > MAX_JWKS) throw new Error('is larger than 256 kB')
@@ -128,11 +135,7 @@ export const createIssuerKeys = (
       if (messageOf(error) !== complaint)
         log.warn({ err: error, issuer: source.issuer }, 'the issuer’s keys cannot be read')
       complaint = messageOf(error)
-      throw new Problem(
-        'issuer_unavailable',
-        'the keys of the issuer that signed this token cannot be read now',
-        { cause: error },
-      )
+      throw unavailable(error)
     }
   }
   const asked = (again = false): Promise<KeySet> =>
@@ -158,11 +161,6 @@ export const createIssuerKeys = (
     const age = clock.now() - known.at
     return age >= 0 && age <= grace ? known.keys : null
   }
-  const unavailable = (): Problem =>
-    new Problem(
-      'issuer_unavailable',
-      'the keys of the issuer that signed this token could not be read just now',
-    )
   return {
     current,
     serving: async () => {

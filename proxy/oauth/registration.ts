@@ -7,7 +7,7 @@ import { parseBody } from './body.ts'
 import { createSend } from './transport.ts'
 
 /** What deputy says of itself. */
-export type ClientDocument = {
+type ClientDocument = {
   readonly client_name: string
   readonly redirect_uris: readonly string[]
   readonly grant_types: readonly string[]
@@ -24,7 +24,7 @@ export type Client = {
   readonly late?: string
 }
 /** What an authorization server says of how clients come to it (oauth/discovery). */
-export type Registering = {
+type Registering = {
   /** RFC 7591; null: it registers nobody. */
   readonly registration: string | null
   /** Reads what a client says of itself at the URL that is its id. */
@@ -44,7 +44,7 @@ const AGAIN_MS = 300_000
 const METHODS = ['none', 'client_secret_basic', 'client_secret_post'] as const
 type Method = (typeof METHODS)[number]
 
-export const redirectOf = (publicUrl: string, connection: string): string =>
+const redirectOf = (publicUrl: string, connection: string): string =>
   `${publicUrl}/callback/${connection}`
 /** Where the document of a connection's client is, which is also its id. */
 export const documentUrl = (publicUrl: string, connection: string): string =>

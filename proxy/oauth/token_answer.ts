@@ -6,7 +6,7 @@ import { retryAfterMs } from '../wire/retry_after.ts'
 import { first, accountAt, hostAt, parseBody, parseJson, word } from './body.ts'
 import type { Account, Fields, RawAnswer } from './body.ts'
 
-export type FailureKind =
+type FailureKind =
   /** The grant is gone: the person must consent again. */
   | 'dead'
   /** The person must do something at the provider. */

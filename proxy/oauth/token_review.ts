@@ -73,7 +73,7 @@ const settled = (): void => undefined
  * Who asks while an answer is on its way waits for the next one, because that one was perhaps given before what this
  * caller has to know of; all who wait have one question together.
  */
-export const createJoint = <T>(full: () => Error) => {
+const createJoint = <T>(full: () => Error) => {
   const open = new Map<string, Question<T>>()
   const begin = (key: string, ask: () => Promise<T>, most: number): Promise<T> => {
     if (!open.has(key) && open.size >= most) return Promise.reject(full())

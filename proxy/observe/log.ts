@@ -5,7 +5,7 @@ import sonic from 'sonic-boom'
 import type { Log } from '../model.ts'
 import { sumRepeats } from './repeats.ts'
 
-export type LogOptions = {
+type LogOptions = {
   readonly level: string
   /** File descriptor (1 or 2), or where to put each line. */
   readonly destination: 1 | 2 | { readonly write: (line: string) => void }

@@ -12,7 +12,7 @@ const Gauge = part('prom-client/lib/gauge.js') as typeof prom.Gauge
 const Histogram = part('prom-client/lib/histogram.js') as typeof prom.Histogram
 
 /** What a call looks like once it is over. */
-export type CallSeen = {
+type CallSeen = {
   readonly method: string
   readonly provider: string | null
   readonly effect: string | null

@@ -25,7 +25,7 @@ export type Tracing = {
   readonly close: (ms: number) => Promise<void>
 }
 
-export type TracingOptions = {
+type TracingOptions = {
   readonly target: OtlpTarget
   readonly version: string
   /** Unknown to agents: by it is chosen which traces are kept. 32 bits. */

@@ -91,7 +91,7 @@ const told = (t: Texts, said: Switched | null): Html | '' =>
     ? ''
     : html`<div class="told" role="status"><p>${t.agent.told[said.what](said.name)}</p></div>`
 
-export type AgentsView = {
+type AgentsView = {
   readonly mine: readonly AgentView[]
   readonly owned: readonly AgentView[]
   readonly told: Switched | null

@@ -11,6 +11,7 @@ import type { Connection, Flow, Log, Person } from '../model.ts'
 import type { Finished } from '../consent/callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import type { Flows } from '../consent/flow.ts'
+import { LEG_MS } from '../consent/leg.ts'
 import type { KeyProblem } from '../consent/pasted.ts'
 import type { Session, SessionDeps, Visits } from '../consent/session.ts'
 import { CATALOGUE, Problem } from '../problem.ts'
@@ -31,13 +32,12 @@ import * as pages from './consent_pages.ts'
 import type { Env } from '../api/rest.ts'
 
 const FORM_BYTES = 16_384
-const LEG_MS = 600_000
 const SAID_MS = 60_000
 /** A second load of the same address waits so long for what the first one began. */
 const REPEATED_MS = 20_000
 
 /** `signIn`: who is at the page; `visit`: the application will say. */
-export type ConnectDeps = DoorDeps &
+type ConnectDeps = DoorDeps &
   ConnectionsDeps &
   AgentsDeps & {
     readonly flows: Flows

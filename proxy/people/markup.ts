@@ -73,7 +73,7 @@ a.button{display:inline-block;font-weight:600;padding:.5rem 1.25rem;margin:.75re
 export type Tone = 'plain' | 'good' | 'bad' | 'alert'
 /** A page in the reader's language. */
 export type Page = (texts: Texts) => Sheet
-export type Sheet = {
+type Sheet = {
   readonly title: string
   readonly body: Html
   readonly tone: Tone

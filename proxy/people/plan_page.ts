@@ -5,7 +5,7 @@ import { agentRows, unknownAgent, type AgentView } from './agents_page.ts'
 import { scopeList, sheet, who, type Html, type Page } from './markup.ts'
 import type { Texts } from './languages/en.ts'
 
-export type PlanView = {
+type PlanView = {
   readonly agent: AgentView
   readonly flow: Flow
   /** What is asked at each; null: the configuration has it no more. */

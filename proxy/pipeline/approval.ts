@@ -2,6 +2,7 @@
 // they said is looked up and decided upon, and a yes is spent by the call that leaves.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { follow } from '../follow.ts'
 import type { Approval, Clock, Decision, Entitlements, Operation, Principal } from '../model.ts'
 import type { Approvals, ApprovalAsk } from '../consent/approvals.ts'
 import type { Need } from '../consent/approvers.ts'
@@ -15,7 +16,7 @@ import { EXACT } from '../wire/json.ts'
 import { readMedia } from '../wire/media.ts'
 import type { Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
-import { follow, type Request, type Verdict } from './request.ts'
+import type { Request, Verdict } from './request.ts'
 
 /** What people did so that the call may pass; it is decided once more with that. */
 export type Lifted = {

@@ -1,10 +1,10 @@
 // Whose token? The person's own, fresh; never anybody else's.
 import { LRUCache } from 'lru-cache'
 import { room } from '../memo.ts'
-import type { Challenge, Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
+import { follow } from '../follow.ts'
+import type { Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
-import type { Declined } from '../consent/declined.ts'
-import { Problem, type ProblemExtra } from '../problem.ts'
+import { Problem } from '../problem.ts'
 
 type Fresh = (
   credential: string,
@@ -159,91 +159,9 @@ export const createCredentials = (deps: {
   }
 }
 
-/** What a provider demanded of the next sign-in, as the problem carries it; null: nothing. */
-export const challengeOf = ({ code, extra }: Problem): Challenge | null => {
-  const asked = ['acr_values', 'max_age', 'claims'].flatMap((name) =>
-    typeof extra[name] === 'string' ? [[name, extra[name]]] : [],
-  )
-  return code === 'step_up_required' || asked.length > 0 ? Object.fromEntries(asked) : null
-}
-
 /** The provider withdrew it, or it died: only the person can renew it. */
 export const lapsed = (holding: Holding): boolean =>
   holding.kind === 'held' && holding.status === 'needs_reauth'
-
-/** What the person, or somebody before them, has to do so that there is a token: one sentence to show, with the link. */
-export const asking = (
-  holding: Holding,
-  name: string,
-  missing: readonly string[],
-  link: {
-    readonly url: string
-    /** How the last try of this person ended, where another one would end so too. */
-    readonly after: string | null
-    readonly challenge: Challenge | null
-  },
-): {
-  readonly code: 'consent_required' | 'reauthorization_required' | 'step_up_required'
-  readonly detail: string
-  readonly extra: ProblemExtra
-} => {
-  const held = holding.kind === 'held' ? holding : null
-  const lost = lapsed(holding)
-  const stronger = link.challenge !== null || held?.needs === 'sign_in'
-  const admin = link.after === 'admin_required' || held?.needs === 'admin'
-  const account = `your ${name} account`
-  const todo = stronger
-    ? `sign in to ${account} again, the way ${name} asks for`
-    : held === null
-      ? `connect ${account}`
-      : lost
-        ? `reconnect ${account}`
-        : held.granted === null
-          ? `allow this agent to use ${account}`
-          : `allow one thing more (${missing.join(', ')}) on ${account}`
-  const first = admin
-    ? `ask an administrator of your organisation at ${name} to approve this application; then `
-    : ''
-  const refused =
-    link.after === 'client_refused'
-      ? ` (${name} did not accept this application the last time: tell your administrator.)`
-      : ''
-  const { claims: _ours, ...told } = link.challenge ?? {}
-  return {
-    code: lost
-      ? 'reauthorization_required'
-      : link.challenge === null
-        ? 'consent_required'
-        : 'step_up_required',
-    detail: `To go on, ${first}${todo}: ${link.url}${refused}`,
-    extra: {
-      ...told,
-      ...(admin ? { needs: 'provider_admin' } : stronger ? { needs: 'provider_sign_in' } : {}),
-    },
-  }
-}
-
-const stamp = (ms: number): string => new Date(ms).toISOString()
-
-/** The person said no moments ago: said instead of a link, so that no program asks them again and again. */
-export const declinedBy = (
-  { authorizationId, scopes, declined: { at, until } }: Declined,
-  { name, provider }: Connection,
-  lost: boolean,
-): Problem =>
-  new Problem(
-    lost ? 'reauthorization_required' : 'consent_required',
-    `You declined this for your ${provider.name} account at ${stamp(at)}, so you are not asked again before ${stamp(until)}. If you have changed your mind, tell the agent to ask for a new link (POST /v1/auth/authorize).`,
-    {
-      extra: {
-        authorization_id: authorizationId,
-        scopes,
-        connection: name,
-        declined_at: stamp(at),
-        ask_after: stamp(until),
-      },
-    },
-  )
 
 type Held = Extract<Holding, { kind: 'held' }>
 /**
@@ -273,8 +191,7 @@ export const lookAgain =
     }
     const due = (holding: Holding): holding is Held =>
       holding.kind === 'held' && (holding.retryAt ?? Infinity) <= deps.now()
-    const found = deps.look(person, name, agent)
-    if (found instanceof Promise)
-      return found.then((holding) => (due(holding) ? retried(holding) : holding))
-    return due(found) ? retried(found) : found
+    return follow(deps.look(person, name, agent), (holding) =>
+      due(holding) ? retried(holding) : holding,
+    )
   }

@@ -1,4 +1,5 @@
 // Input → WASM → checked decision. Fragments that repeat are prepared once; decisions are never cached.
+import { follow } from '../follow.ts'
 import type {
   Approval,
   CallHistory,
@@ -542,15 +543,11 @@ export const createDecide = (
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()
     const asked = input(question, scopes, granted, engine.asks.zones)
-    const done = (answer: PolicyDecision | PolicyFailure): Decision => {
+    const { person, agent } = question.principal
+    return follow(engine.evaluate(...asked, shareOf(person.tenant, agent)), (answer) => {
       evaluated((clock.mono() - began) / 1_000)
       const said = settle(engine, question, answer)
       return keeps ? { ...said, asked } : said
-    }
-    const answer = engine.evaluate(
-      ...asked,
-      shareOf(question.principal.person.tenant, question.principal.agent),
-    )
-    return answer instanceof Promise ? answer.then(done) : done(answer)
+    })
   }
 }

@@ -42,7 +42,8 @@ const UNKNOWN_PERSON: Entitlements = {
 }
 const NOTHING_KNOWN: Entitlements = { ...UNKNOWN_PERSON, active: true }
 
-const unanswered = (cause: unknown): never => {
+/** Throws Problem: its source of facts failed, or a problem that it says itself. */
+export const unanswered = (cause: unknown): never => {
   if (cause instanceof Problem) throw cause
   throw new Problem('entitlements_unavailable', 'the source of entitlements could not be asked', {
     cause,

@@ -101,7 +101,7 @@ const NOTHING_SENT: Outcome = {
  */
 export const createExchange = (
   deps: {
-    readonly via?: Via
+    readonly via: Via
     readonly snapshot: () => Snapshot
     readonly evidence: Evidence
     readonly typeBase: string
@@ -124,7 +124,7 @@ export const createExchange = (
     if (!res.req.complete) res.shouldKeepAlive = false
     try {
       // A tool's caller reads deputy's own document; only a vendor's client reads the vendor's.
-      const vendors = (deps.via ?? 'proxy') === 'proxy'
+      const vendors = deps.via === 'proxy'
       const errors = vendors ? (call.route?.connection.provider.errors ?? null) : null
       const { act } = call
       const usual = problemAnswer(problem, call.id, deps.typeBase, {
@@ -176,7 +176,7 @@ export const createExchange = (
       status: res.statusCode,
       durationMs,
     })
-    const { via = 'proxy', traces } = deps
+    const { via, traces } = deps
     if (traces === undefined || call.timeline == null) return
     call.timeline.end(traces.spanOf(call, { req, status: res.statusCode, problem, via }))
   }

@@ -4,6 +4,7 @@ import type { JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { room } from '../memo.ts'
 import type { GuardedClock } from '../clock.ts'
+import { follow } from '../follow.ts'
 import type { ClientCertificate, Json, JsonObject, Person, Principal, Workload } from '../model.ts'
 import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
 import { createSignedTokens } from '../oauth/signed_token.ts'
@@ -11,6 +12,7 @@ import { Problem } from '../problem.ts'
 import type { Applications, Claim } from './application.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
+import type { Workloads } from './workload/workload.ts'
 import { createTagSearch, type TagSearch } from '../wire/stray_tag.ts'
 
 export type Issuer = KeySource & {
@@ -26,7 +28,7 @@ const denied = (detail: string, cause?: unknown): Problem =>
   new Problem('unauthenticated', detail, { cause })
 
 /** Who calls. `slot`: said by the one Authorization header, which therefore holds no credential. */
-export type Identified = { readonly who: Principal; readonly place: 'slot' | 'elsewhere' }
+type Identified = { readonly who: Principal; readonly place: 'slot' | 'elsewhere' }
 
 export type Identify = {
   /** Never a default user. Synchronous when the assertion was verified before. */
@@ -170,17 +172,7 @@ type IdentifyOptions = {
   readonly plainAgent: string
   readonly plainRealm: string
   /** Which agent a call is from, by a token of its own. */
-  readonly workloads: {
-    readonly some: boolean
-    readonly of: (
-      rawHeaders: readonly string[],
-      certificate?: ClientCertificate | null,
-    ) => Workload | null | Promise<Workload>
-    /** Its token as it came; null: none. Throws Problem when there are two. */
-    readonly sent: (rawHeaders: readonly string[]) => string | null
-    readonly meant: (token: string) => boolean
-    readonly forget: () => void
-  }
+  readonly workloads: Workloads
   /** Backends that name people of their own by a key. */
   readonly applications: Applications
   /** For whom a workload acts without a tag; `name`: what the call names them, or ''. Throws Problem unauthenticated. */
@@ -410,13 +402,11 @@ export const createIdentify = (options: IdentifyOptions): Identify => {
         options.trust === 'asserted'
           ? asserted(tags, named, rawHeaders, claim)
           : (workload) => byStanding(tags, named, workload) ?? plain(tags, named)
-      const who = caller([rawHeaders, certificate], whose, wrong)
-      // By standing nothing may name the person: what stands in the slot then is a credential.
-      const found = (known: Principal): Identified => ({
-        who: known,
-        place: known.standings !== undefined && untagged(tags, named) === '' ? 'elsewhere' : place,
-      })
-      return who instanceof Promise ? who.then(found) : found(who)
+      return follow(caller([rawHeaders, certificate], whose, wrong), (who) => ({
+        who,
+        // By standing nothing may name the person: what stands in the slot then is a credential.
+        place: who.standings !== undefined && untagged(tags, named) === '' ? 'elsewhere' : place,
+      }))
     },
     tag: (rawHeaders, named) => {
       const workload = workloads.some ? workloads.sent(rawHeaders) : null

@@ -6,10 +6,9 @@ import { CallerLeft, Problem } from '../problem.ts'
 import { readBatch, typeOfBatch } from '../envelope/batch.ts'
 import { readMessage, type Spoken } from '../envelope/jsonrpc.ts'
 import { asMembers, isMessage, mailIn, unread as unreadMail } from '../envelope/mail.ts'
-import { queryMembers, readBody } from '../wire/body.ts'
-import type { BodyRules, Read } from '../wire/body.ts'
+import { bodyRules, queryMembers, readBody } from '../wire/body.ts'
+import type { Read } from '../wire/body.ts'
 import { takes } from '../wire/grpc.ts'
-import { EXACT } from '../wire/json.ts'
 import { readMedia } from '../wire/media.ts'
 import type { Media } from '../wire/media.ts'
 import type { Act } from './classify.ts'
@@ -252,14 +251,7 @@ const read = async (
     throw tooLong(cap)
   }
   if (bytes.length === 0) return bodiless(route, act)
-  const { provider } = route.connection
-  const rules: BodyRules = {
-    credentials: provider.strip.body,
-    inspect: operation.inspect,
-    list: operation.list,
-    upload: operation.upload,
-    names: provider.names ?? EXACT,
-  }
+  const rules = bodyRules(route.connection.provider, operation)
   const contentType = streamed.contentType ?? ''
   const unread: Read = { state: 'parsed', bytes, json: {}, stripped: [] }
   const message = isMessage(operation.mail, media.essence)

@@ -19,7 +19,7 @@ import type { McpSessions } from '../wire/mcp_session.ts'
 import type { QuerySeals } from '../wire/query_seal.ts'
 
 export type JobDeps = {
-  readonly via?: Via
+  readonly via: Via
   readonly policy: () => PolicyEngine | null
   readonly tag: Identify['tag']
   readonly addressTags: AddressTags
@@ -35,7 +35,7 @@ const NONE: readonly string[] = []
 const AT_ONCE = 32
 
 export const createJobs = (deps: JobDeps) => {
-  const { via = 'proxy' } = deps
+  const { via } = deps
   /** URLs that the client will follow without a key get what named its person, sealed for that address. */
   const signedOf = (call: Call, { act, tagged, route }: Request): Job['signed'] => {
     const pointers = act.operation.signed ?? NONE

@@ -1,4 +1,5 @@
 // Decides a call by what is known of its person now, once more where that was too old, and each part of it by itself.
+import { follow } from '../follow.ts'
 import type { Decision, Holding, PolicyEngine, Principal, Route, Vault, Via } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Act } from './classify.ts'
@@ -7,11 +8,11 @@ import type { AskFacts, Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
 import type { History } from './obligation/history.ts'
 import type { Known, Lifted } from './approval.ts'
-import { follow, type Request, type Verdict } from './request.ts'
+import type { Request, Verdict } from './request.ts'
 import { STANDING, withdrawn } from './standing.ts'
 
 export type JudgeDeps = {
-  readonly via?: Via
+  readonly via: Via
   readonly policy: () => PolicyEngine | null
   readonly entitlements: AskFacts
   readonly vault: Pick<Vault, 'look'>
@@ -38,7 +39,7 @@ const withLifted = ({ approvals, auth }: Lifted) => ({
 })
 
 export const createJudge = (deps: JudgeDeps) => {
-  const { via = 'proxy' } = deps
+  const { via } = deps
   /** A call that is several takes the strictest age of its parts. */
   const factsOf = (who: Principal, { act }: Request, fresh = false): Facts | Promise<Facts> => {
     const each = act.parts ?? (act.lists && [act, ...act.lists])

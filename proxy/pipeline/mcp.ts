@@ -6,7 +6,7 @@ import { EXACT } from '../wire/json.ts'
 import { fits } from '../wire/pattern.ts'
 import type { Listed } from '../envelope/listed.ts'
 import type { Sifted } from '../wire/headers.ts'
-import type { McpSession } from '../wire/mcp_session.ts'
+import { sessionUnknown, type McpSession } from '../wire/mcp_session.ts'
 import { UNKNOWN, type Act } from './classify.ts'
 
 /** A message whose body was read. */
@@ -178,11 +178,7 @@ export const inSession = (
   const at = sifted.kept.findIndex((name, i) => i % 2 === 0 && name === SESSION)
   if (at === -1) return { sifted, session: null }
   const session = open(sifted.kept[at + 1] ?? '')
-  if (session === null || sifted.kept.indexOf(SESSION, at + 2) !== -1)
-    throw new Problem(
-      'mcp_session_unknown',
-      'there is no such session for this person and agent: begin one with initialize, without Mcp-Session-Id',
-    )
+  if (session === null || sifted.kept.indexOf(SESSION, at + 2) !== -1) throw sessionUnknown()
   const kept = sifted.kept.with(at + 1, session.id)
   return { sifted: { ...sifted, kept }, session }
 }

@@ -13,6 +13,7 @@ import {
   type Traces,
   type Way,
 } from './exchange.ts'
+import { follow } from '../follow.ts'
 import type {
   ClientCertificate,
   Clock,
@@ -37,7 +38,7 @@ import { createJudge, type JudgeDeps } from './judge.ts'
 import type { Hooks } from './obligation/hooks.ts'
 import type { Obligations, Obliged, Redaction } from './obligations.ts'
 import { createRecorded, type RecordDeps } from './record.ts'
-import { boundTo, ofShare, follow, type Request, type Verdict } from './request.ts'
+import { boundTo, ofShare, type Request, type Verdict } from './request.ts'
 import { redacting } from './obligation/redaction.ts'
 import { createStanding, stillTheSame } from './standing.ts'
 import { lifeOf } from './stream_life.ts'
@@ -52,7 +53,7 @@ import { stripQuery } from '../wire/strip.ts'
 import type { TagSearch } from '../wire/stray_tag.ts'
 import { unpack } from './unpack.ts'
 
-/** `via`: the door whose calls these are; absent: the proxy's. */
+/** `via`: the door whose calls these are. */
 export type PepDeps = JudgeDeps &
   RecordDeps &
   JobDeps &
@@ -110,8 +111,8 @@ export type Planned = Pick<Verdict, 'decision' | 'each' | 'holding'> & {
   readonly act: Act
 }
 
-/** What hooks want to have taken out of a call. */
-type Judged = { readonly hooks: Hooks; readonly redactions: readonly Redaction[] }
+/** Hooks that were asked about a call, and what they want to have taken out of it. */
+type AskedHooks = { readonly hooks: Hooks; readonly redactions: readonly Redaction[] }
 
 const NONE: readonly string[] = []
 const STALE_MS = 1_000
@@ -238,15 +239,12 @@ export const createPep = (deps: PepDeps) => {
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     call.timeline?.at('deputy.identified')
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
-    let request = await flight.uncut(
-      follow(deps.agentOn(who.agent, who.person.tenant), () =>
-        //                        403 503: in flight by now, so that whoever switches it off later cuts it
-        understood(call, tagged, { req, route, outer, slot, said: bare.target }),
-      ),
-    ) // 400 413 415
+    const read = () => understood(call, tagged, { req, route, outer, slot, said: bare.target })
+    // It is in flight by now, so that whoever switches its agent off later cuts it.
+    let request = await flight.uncut(follow(deps.agentOn(who.agent, who.person.tenant), read)) // 403 503, 400 413 415
     standing.covers(who, request.act) //                                               403
     let seen: Listed | null | undefined
-    let asked = null as Judged | null
+    let asked = null as AskedHooks | null
     let late = 0
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.

@@ -8,14 +8,14 @@ import type { Call } from './exchange.ts'
 import type { Request, Verdict } from './request.ts'
 
 export type RecordDeps = {
-  readonly via?: Via
+  readonly via: Via
   readonly evidence: Pick<Evidence, 'decided'>
   readonly auditRequired: boolean
   readonly log: Log
 }
 
 export const createRecorded = (deps: RecordDeps) => {
-  const { evidence, via = 'proxy' } = deps
+  const { evidence, via } = deps
   /** The record before the act: one for the call, or one for each of its parts. */
   return async (
     call: Call,

@@ -39,9 +39,3 @@ export const boundTo = ({ person, agent }: Principal, { connection, host }: Rout
   connection: connection.name,
   host,
 })
-
-/** What follows a step, at once where there is nothing to wait for. */
-export const follow = <T, R>(
-  work: T | Promise<T>,
-  next: (done: T) => R | Promise<R>,
-): R | Promise<R> => (work instanceof Promise ? work.then(next) : next(work))

@@ -1,7 +1,7 @@
 // A set of things that come and go thousands of times a second. A `Set` would do, but V8 rebuilds its table as it
 // fills and empties, and an old table keeps every finished call alive until a major collection; slots are reused.
 
-export type Slots<T> = {
+type Slots<T> = {
   /** @returns the slot to give back */
   readonly add: (value: T) => number
   readonly remove: (slot: number) => void

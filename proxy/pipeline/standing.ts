@@ -15,7 +15,7 @@ export const STANDING: Operation = {
   rewrite: [],
 }
 
-export const letsOf = (row: StandingRow): Lets => ({
+const letsOf = (row: StandingRow): Lets => ({
   id: row.id,
   days: Math.ceil((row.expiresAt - row.createdAt) / DAY_MS),
   expires_at: Math.floor(row.expiresAt / 1_000),

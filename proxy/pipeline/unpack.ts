@@ -4,11 +4,11 @@ import type { Access, InnerCall, Provider, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { inPart } from '../envelope/inner.ts'
 import { asMembers, isMessage, mailIn } from '../envelope/mail.ts'
-import { queryMembers, readBody, readMember } from '../wire/body.ts'
-import type { BodyRules, Read } from '../wire/body.ts'
+import { bodyRules, queryMembers, readBody, readMember } from '../wire/body.ts'
+import type { Read } from '../wire/body.ts'
 import { canonicalTarget } from '../wire/canonical.ts'
 import { takes } from '../wire/grpc.ts'
-import { atPointer, EXACT } from '../wire/json.ts'
+import { atPointer } from '../wire/json.ts'
 import { readMedia } from '../wire/media.ts'
 import { stripQuery } from '../wire/strip.ts'
 import type { Act, Classify } from './classify.ts'
@@ -77,13 +77,7 @@ const bodyOf = (
   provider: Provider,
   marked: (() => unknown) | undefined,
 ): Body => {
-  const rules: BodyRules = {
-    credentials: provider.strip.body,
-    inspect: operation.inspect,
-    list: operation.list,
-    upload: operation.upload,
-    names: provider.names ?? EXACT,
-  }
+  const rules = bodyRules(provider, operation)
   const said = { bytes: null, contentType, digest: null, stripped, json: {} }
   const { query } = canonicalTarget(method, target)
   const mailed = (of: Parameters<typeof mailIn>[2]): Pick<Body, 'mail'> =>

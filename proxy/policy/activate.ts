@@ -35,7 +35,7 @@ export type ActivateDeps = {
   readonly ready?: Ready
 }
 
-export type Compile = (wasm: Uint8Array<ArrayBuffer>) => Promise<WebAssembly.Module>
+type Compile = (wasm: Uint8Array<ArrayBuffer>) => Promise<WebAssembly.Module>
 
 /** Keeps the last module: where only data changed nothing is compiled again. */
 export const createCompiler = (): Compile => {

@@ -24,7 +24,7 @@ export type Asked = {
   readonly signal: AbortSignal
 }
 
-export type DownloadOptions = {
+type DownloadOptions = {
   readonly url: string
   readonly fetch: Fetch
   /** The value of `Authorization`; null: none. */

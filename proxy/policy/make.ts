@@ -43,7 +43,7 @@ export const documentOf = (data: JsonObject, tables: Tables): Uint8Array<ArrayBu
   document(data, tablesIn(data, tables))
 
 /** Of module, data and overlay. */
-export const digestWith = ({ wasm, data }: Bundle, tables: Tables): string => {
+const digestWith = ({ wasm, data }: Bundle, tables: Tables): string => {
   const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))
   return digestOf([wasm, JSON.stringify(data), JSON.stringify(overlay)])
 }

@@ -193,7 +193,7 @@ export const writtenRow = z
 
 export type Written = z.output<typeof writtenRow>
 type Shape = { readonly [K in keyof typeof shape]: z.output<(typeof shape)[K]> }
-export type Window = {
+type Window = {
   readonly zone: string
   readonly days: readonly (typeof DAYS)[number][]
   /** Minutes of the day, `22:00`. */

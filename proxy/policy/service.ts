@@ -18,7 +18,7 @@ export type Service = {
   readonly first: Promise<void>
   readonly close: () => Promise<void>
 }
-export type ServiceOptions = {
+type ServiceOptions = {
   readonly download: Download
   /** Tries a bundle; true: it is another than the one in use. Rejects where it may not serve; that is told already. */
   readonly take: (bytes: Uint8Array) => Promise<boolean>

@@ -18,7 +18,7 @@ const texts = (value: unknown): readonly string[] =>
   Array.isArray(value) ? value.filter((one) => typeof one === 'string') : []
 
 /** Whole rows. What is no row is left as it is, for the check to name. */
-export const wholeGrants = (grants: JsonObject): JsonObject =>
+const wholeGrants = (grants: JsonObject): JsonObject =>
   each(grants, (byId, provider) =>
     isObject(byId)
       ? each(byId, (row) => (isObject(row) ? wholeRow(provider, row as unknown as Written) : row))

@@ -128,7 +128,7 @@ const answer = z.strictObject({
 })
 export type AnswerDefinition = z.output<typeof answer>
 
-const clientAuth = z.enum([
+export const clientAuth = z.enum([
   'client_secret_post',
   'client_secret_basic',
   'raw_basic',

@@ -34,7 +34,7 @@ export const mcpLists = {
   prompts: z.array(prompt).max(2_000).default([]),
   resources: z.array(resource).max(2_000).default([]),
 }
-export type McpLists = {
+type McpLists = {
   readonly tools: readonly z.output<typeof tool>[]
   readonly prompts: readonly z.output<typeof prompt>[]
   readonly resources: readonly z.output<typeof resource>[]

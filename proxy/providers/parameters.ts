@@ -2,7 +2,7 @@
 import type { Access, OperationRow, Provider } from '../model.ts'
 import { isObject } from '../wire/json.ts'
 
-export type OperationParameter = {
+type OperationParameter = {
   readonly name: string
   readonly in: 'path' | 'query' | 'header' | 'body'
   /** A type of JSON Schema, or that with `[]` behind it. */

@@ -13,9 +13,9 @@ import { mcpPlace, mcpRows } from './mcp.ts'
 import { salvage } from '../mistakes.ts'
 import { isObject } from '../wire/json.ts'
 
-export type Parsed = { readonly provider: Provider } | { readonly problems: readonly string[] }
+type Parsed = { readonly provider: Provider } | { readonly problems: readonly string[] }
 /** What one connection may change of its provider. A list of hosts narrows; a map narrows and maps. */
-export type ProviderOverrides = {
+type ProviderOverrides = {
   readonly issuer?: string | undefined
   readonly authorize?: string | undefined
   readonly token?: string | undefined

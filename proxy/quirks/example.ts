@@ -1,7 +1,7 @@
 // What a provider's own documentation shows (`example:` of a definition): the shape of its answers and how it behaves.
 // The scripted provider plays it, so a definition is held against the vendor's words and not against itself.
 import { z } from 'zod'
-import { explain, reporter } from '../providers/definition.ts'
+import { clientAuth, explain, reporter } from '../providers/definition.ts'
 import type { Json, Provider } from '../model.ts'
 
 const template = z.record(z.string(), z.json())
@@ -10,15 +10,6 @@ const reply = z.strictObject({
   status: z.int().default(200),
   body: template.optional(),
 })
-const METHODS = [
-  'client_secret_post',
-  'client_secret_basic',
-  'raw_basic',
-  'private_key_jwt',
-  'tls_client_auth',
-  'self_signed_tls_client_auth',
-  'none',
-] as const
 
 const exampleSchema = z.strictObject({
   /** Templates: `{access_token}`, `{refresh_token}`, `{expires_in}`, `{scope}`, `{scopes}`, `{account}`, `{tenant}`, `{label}`, `{host}`… */
@@ -35,7 +26,7 @@ const exampleSchema = z.strictObject({
   dead: words.default(['invalid_grant']),
   client: words.default(['invalid_client']),
   step: z.string().optional(),
-  client_auth: z.array(z.enum(METHODS)).default([...METHODS]),
+  client_auth: z.array(clientAuth).default([...clientAuth.options]),
   pkce: z.enum(['required', 'optional', 'ignored']).default('optional'),
   scope_param: z.string().default('scope'),
   scope_separator: z.string().default(' '),

@@ -9,7 +9,6 @@ import { fieldsOf, readAll, send, valuesOf } from './session.ts'
 import type { Endpoint, Script, Seen, Session, Twist } from './session.ts'
 
 const sha = (text: string): string => createHash('sha256').update(text).digest('base64url')
-export type Scripted = Awaited<ReturnType<typeof startScripted>>
 
 /** @param client how deputy is registered there */
 export const startScripted = async (client: ClientFacts) => {

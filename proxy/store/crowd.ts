@@ -4,7 +4,7 @@ import { DatabaseError } from 'pg'
 import { messageOf } from '../problem.ts'
 
 /** What `pg` tells of a pool. */
-export type Pooled = {
+type Pooled = {
   readonly totalCount: number
   readonly idleCount: number
   readonly waitingCount: number

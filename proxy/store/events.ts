@@ -5,7 +5,7 @@ import type { Client } from 'pg'
 import type { Log } from '../model.ts'
 import { messageOf } from '../problem.ts'
 
-export type Subscribers = {
+type Subscribers = {
   readonly subscribe: (topic: string, hear: (key: string) => void) => () => void
   readonly tell: (topic: string, key: string) => void
   /** Something may have been missed. */

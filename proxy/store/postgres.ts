@@ -13,7 +13,7 @@ import { APPLICATION, migratePostgres, usable } from './postgres_schema.ts'
 import { createTables } from './tables.ts'
 import type { Database, Lane, Raw, Statement, Tell, Work } from './database.ts'
 
-export type PostgresOptions = {
+type PostgresOptions = {
   readonly log: Log
   /** Most connections for calls. */
   readonly poolSize?: number

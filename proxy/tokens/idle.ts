@@ -4,7 +4,7 @@ import type { Clock, Connection, GrantRow, IdleRow, Log, Person, Store } from '.
 import { messageOf, Problem } from '../problem.ts'
 import type { Refresher } from './refresh.ts'
 
-export type IdleOutcome = 'refreshed' | 'dead' | 'failed' | 'not_allowed'
+type IdleOutcome = 'refreshed' | 'dead' | 'failed' | 'not_allowed'
 export type IdleDeps = {
   readonly store: {
     readonly credentials: Pick<Store['credentials'], 'byId' | 'idle' | 'putOff'>

@@ -19,9 +19,9 @@ import {
 } from './backoff.ts'
 import { need } from '../oauth/request.ts'
 import { createUnstored } from './pending.ts'
-import type { Spool } from './pending.ts'
+import type { Spool } from './spool.ts'
 
-export type RefreshDeps = {
+type RefreshDeps = {
   readonly vault: Pick<
     Vault,
     'open' | 'opened' | 'lease' | 'rotate' | 'revive' | 'known' | 'release' | 'doubt' | 'renewed'
@@ -214,7 +214,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   ) => {
     const { kind } = failure
     const { lostResponse } = connection.provider
-    const spent = kind === 'unread' && lostResponse !== 'yes' && lostResponse !== 'partly'
+    const spent = kind === 'unread' && !harmless(connection)
     if (kind === 'dead' || kind === 'step' || spent)
       return { dead: true, refused: null, coolDownMs: 0, blamed: false } as const
     const refusal = kind === 'refused' || kind === 'our_fault'

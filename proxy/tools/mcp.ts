@@ -1,6 +1,7 @@
 // The door for MCP hosts on the agents' listeners: five methods of two revisions on one address, without a store. What a
 // tool does goes the way of every call; here it is only heard and told.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { originOf } from '../net/host.ts'
 import type { Access, Json, JsonObject, Log, Person, Principal } from '../model.ts'
 import type { Flight } from '../pipeline/calls.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
@@ -13,9 +14,9 @@ import {
   type ProblemCode,
 } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
-import type { McpSessions } from '../wire/mcp_session.ts'
+import { sessionUnknown, type McpSessions } from '../wire/mcp_session.ts'
 import { fits } from '../wire/pattern.ts'
-import type { Catalogue, Offer } from './catalogue.ts'
+import type { Catalogue } from './catalogue.ts'
 import { DISCOVERY, DISCOVERY_TEXT, readSearch } from './discovery.ts'
 import {
   endpointOf,
@@ -44,30 +45,11 @@ import {
   type Told,
 } from './mcp_answer.ts'
 import { readAsked, type Asked } from './mcp_message.ts'
+import type { Outer, Tools } from './doors.ts'
 import type { CallBound, McpStates } from './mcp_state.ts'
-import type { Ran } from './run.ts'
-import type { Seen } from './visible.ts'
 
-/** Who asks for a tool, as they asked. */
-export type McpOuter = {
-  readonly req: IncomingMessage
-  readonly who: Principal
-  readonly named: null
-  readonly via: 'mcp'
-  readonly signal: AbortSignal
-  /** Seconds for which the call may wait for its person. */
-  readonly wait: number
-}
-export type McpDeps = {
+export type McpDeps = Pick<Tools, 'catalogue' | 'visible' | 'described' | 'run'> & {
   readonly endpoints: readonly EndpointRow[]
-  readonly catalogue: () => Promise<Catalogue>
-  readonly visible: (who: Principal, offers: readonly Offer[]) => Promise<readonly Seen[]>
-  /** Those of MCP servers as these describe them to this person. */
-  readonly described: (
-    outer: McpOuter,
-    seen: readonly { readonly offer: Offer; readonly seen: Seen }[],
-  ) => Promise<readonly Offer[]>
-  readonly run: (outer: McpOuter, offer: Offer, input: unknown) => Promise<Ran>
   /** Throws Problem unauthenticated. */
   readonly identify: (req: IncomingMessage) => Principal | Promise<Principal>
   /** Counts a message among what is in flight. Throws Problem too_many_calls. */
@@ -109,10 +91,6 @@ type Call = {
 }
 
 const pathOf = ({ url = '' }: IncomingMessage): string => /^[^?]*/.exec(url)?.[0] ?? ''
-/** As the host knows it: what its tokens are for (RFC 8707). */
-const originOf = (req: IncomingMessage): string =>
-  `${'encrypted' in req.socket ? 'https' : 'http'}://${req.headers.host ?? 'localhost'}`
-
 const send = (res: ServerResponse, { status, headers = {}, body }: Answer): void => {
   if (res.headersSent || res.destroyed) return
   if (!res.req.complete) res.shouldKeepAlive = false
@@ -185,7 +163,7 @@ export const createMcp = (deps: McpDeps) => {
   }
 
   type Listed = Awaited<ReturnType<typeof seenOf>>
-  const outerOf = ({ req, who, signal }: Call, wait: number): McpOuter => ({
+  const outerOf = ({ req, who, signal }: Call, wait: number): Outer => ({
     req,
     who,
     named: null,
@@ -341,11 +319,7 @@ export const createMcp = (deps: McpDeps) => {
     const sealed = req.headers[SESSION]
     if (call.modern || typeof sealed !== 'string' || call.method === 'initialize') return call.url
     const session = deps.sessions.open(boundTo(who, row), sealed)
-    if (session === null)
-      throw new Problem(
-        'mcp_session_unknown',
-        'there is no such session for this person and agent: begin one with initialize, without Mcp-Session-Id',
-      )
+    if (session === null) throw sessionUnknown()
     return session.url
   }
 

@@ -95,7 +95,7 @@ const whyOf = (reply: Failed): string =>
       ? `the server answers ${plainText(reply.error['message'], 120) || 'an error'}`
       : reply.why
 
-export type Remotes = {
+type Remotes = {
   /**
    * Calls one.
    * @param by.seen what policy would let the person do with it

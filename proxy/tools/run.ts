@@ -35,7 +35,7 @@ export type Done = {
   readonly answers: readonly Json[]
 }
 /** Where a tool ended that had changed something before: to call it again would change that again. */
-export type Halted = {
+type Halted = {
   readonly done: readonly Done[]
   /** Of the step that it ended at. */
   readonly operation: string

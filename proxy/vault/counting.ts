@@ -20,7 +20,7 @@ type Waiting = {
   readonly reject: (problem: Problem) => void
 }
 
-export const limitsUnavailable = (cause: unknown): Problem =>
+const limitsUnavailable = (cause: unknown): Problem =>
   new Problem('limits_unavailable', 'the limits of policy cannot be counted now', { cause })
 
 export const createCounting = (deps: {

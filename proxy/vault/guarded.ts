@@ -1,7 +1,7 @@
 // A store that fails is told as one problem, whatever it is a store of.
 import { Problem } from '../problem.ts'
 
-export type Guarded = <T>(work: () => Promise<T>) => Promise<T>
+type Guarded = <T>(work: () => Promise<T>) => Promise<T>
 
 /**
  * Rejects with Problem vault_unavailable when the store fails; a Problem stays what it is.

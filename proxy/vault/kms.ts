@@ -12,7 +12,7 @@ export type Kms = {
   /** Rejects where the program could not be run at all; starts nothing. */
   readonly present: () => Promise<void>
 }
-export type KmsOptions = {
+type KmsOptions = {
   /** Absolute path of the program. */
   readonly program: string
   /** All that it sees of the environment. */

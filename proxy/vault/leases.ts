@@ -12,7 +12,7 @@ import type {
 } from '../model.ts'
 import type { Bound, Sealer } from './seal.ts'
 
-export type LeaseDeps = {
+type LeaseDeps = {
   readonly store: Pick<Store, 'credentials'>
   readonly sealer: Pick<Sealer, 'seal'>
   readonly clock: Clock

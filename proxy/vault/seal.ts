@@ -18,7 +18,7 @@ import { isObject } from '../wire/json.ts'
 
 type Use = 'seal' | 'sign' | 'hash'
 
-export type RingKey = {
+type RingKey = {
   readonly kid: string
   readonly use: Use
   /** Secret key (seal, hash) or private key (sign); prints nothing of itself. */

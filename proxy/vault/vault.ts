@@ -18,7 +18,7 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 import { createGuarded } from './guarded.ts'
 
-export type VaultDeps = {
+type VaultDeps = {
   readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock

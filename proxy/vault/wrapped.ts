@@ -6,7 +6,7 @@ import { KEY_BYTES, type Kms } from './kms.ts'
 
 /** One entry of the ring's file, whatever stands in it. */
 export type Entry = Readonly<Record<string, unknown>>
-export const UNWRAPPED =
+const UNWRAPPED =
   'lies in the file as it is, though vault.kms names a program: run `deputy keys wrap`'
 
 const isEntry = (value: unknown): value is Entry =>

@@ -1,8 +1,8 @@
 // Reads a body in one way only: policy sees the fields that the provider will find, or the call is
 // refused.
-import type { Json, Names } from '../model.ts'
+import type { Json, Names, Operation, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { hasNumber, isMarked, markNumbers, memberAt, readStrict } from './json.ts'
+import { EXACT, hasNumber, isMarked, markNumbers, memberAt, readStrict } from './json.ts'
 import type { Document } from './json.ts'
 import type { Media } from './media.ts'
 import { multipartFields } from './multipart.ts'
@@ -27,6 +27,12 @@ export type BodyRules = {
   readonly upload: boolean
   readonly names: Names
 }
+
+/** How a body of this operation is read. */
+export const bodyRules = (
+  { strip, names = EXACT }: Provider,
+  { inspect, list, upload }: Operation,
+): BodyRules => ({ credentials: strip.body, inspect, list, upload, names })
 
 export type Read = {
   /** `unparsed`: looked into, and neither JSON nor a form. */

@@ -285,7 +285,7 @@ export const flatSection = (told: unknown): readonly (string | Buffer)[] => {
 }
 
 /** `url`: its value is a URL (`Location`), `links`: a list of them (`Link`, RFC 8288). */
-export type AnswerRule = 'keep' | 'drop' | 'rewritten' | 'url' | 'links'
+type AnswerRule = 'keep' | 'drop' | 'rewritten' | 'url' | 'links'
 const answerRule = (lower: string): AnswerRule => {
   if (NEVER_RETURNED.has(lower) || NEVER_RETURNED_FAMILY.test(lower)) return 'drop'
   if (lower === 'link') return 'links'

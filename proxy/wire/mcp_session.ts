@@ -1,5 +1,6 @@
 // Sessions of MCP servers (`Mcp-Session-Id`): the agent gets the server's own sealed to the person and agent that opened it.
 import { createHmac, timingSafeEqual } from 'node:crypto'
+import { Problem } from '../problem.ts'
 import type { Bound } from './query_seal.ts'
 
 export type McpSession = {
@@ -13,6 +14,12 @@ export type McpSessions = {
   /** null: it is nobody's, or somebody else's. */
   readonly open: (bound: Bound, sealed: string) => McpSession | null
 }
+
+export const sessionUnknown = (): Problem =>
+  new Problem(
+    'mcp_session_unknown',
+    'there is no such session for this person and agent: begin one with initialize, without Mcp-Session-Id',
+  )
 
 const SEALED = /^([nu])\.([A-Za-z0-9_-]{43})\.([\x21-\x7e]{1,1024})$/
 

@@ -27,7 +27,7 @@ const WAYS: Readonly<Record<Addressing['kind'], Way>> = {
 }
 
 /** How an agent reaches hosts through deputy. */
-export type Reached = {
+type Reached = {
   /**
    * true, or the name that the agent uses for it; asked with lower-case `host`, or `host:port` off
    * the default port.
@@ -406,7 +406,7 @@ export const arePointers = (value: unknown): value is readonly string[] =>
   )
 
 /** What stands in the place of a value that was redacted. */
-export const REDACTED = '[redacted]'
+const REDACTED = '[redacted]'
 const REPLACEMENT = JSON.stringify(REDACTED)
 
 const whole = (

@@ -104,9 +104,6 @@ export const tokenScrubbers = (token: string): (() => TokenScrubber) => {
   return () => createScrubber({ heads, shortest, needles, escaped })
 }
 
-/** One stream's watcher. */
-export const createTokenScrubber = (token: string): TokenScrubber => tokenScrubbers(token)()
-
 /** What is searched for one token, made once. */
 type Search = {
   /** The first bytes of each spelling. */

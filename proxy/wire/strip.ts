@@ -85,24 +85,6 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
   )
 }
 
-/**
- * Names of the credential headers that will not leave, as `header:authorization`, each once; the
- * tag's own is not one.
- */
-export const strippedHeaders = (
-  rawHeaders: readonly string[],
-  tagHeader: string,
-  provider: Provider,
-): readonly string[] => {
-  const tag = tagHeader.toLowerCase()
-  const names = new Set<string>()
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] ?? '').toLowerCase()
-    if (name !== tag && isCredentialHeader(name, provider)) names.add(evidenceName(name))
-  }
-  return [...names]
-}
-
 /** The agent chose this name: it may be long. */
 export const evidenceName = (
   name: string,
@@ -356,17 +338,4 @@ export const multipartCredential = (
     if (credential !== null) return credential
   }
   return null
-}
-
-/**
- * Cuts `user:password@` out of an absolute-form target; what else is wrong with it,
- * `canonicalTarget` says.
- */
-export const stripUserinfo = (
-  url: string,
-): { readonly url: string; readonly stripped: readonly string[] } => {
-  const match = /^([a-z][a-z0-9+.-]*:\/\/)[^/?#\\]*@([^/?#\\@]*.*)$/is.exec(url)
-  return match === null
-    ? { url, stripped: [] }
-    : { url: `${match[1] ?? ''}${match[2] ?? ''}`, stripped: ['url:userinfo'] }
 }

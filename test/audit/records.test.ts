@@ -72,6 +72,7 @@ const decided = async (
   const raw = segments.map(encodeURIComponent)
   const given = {
     id: 'x1',
+    via: 'proxy',
     n: 1,
     traceparent: null,
     principal: { person: ALICE, agent: 'agent:triage', run: null, verified: true },

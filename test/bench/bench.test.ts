@@ -112,14 +112,9 @@ test.skipIf(!measurable())(
         encoding: 'utf8',
         timeout: 170_000,
       })
-    const done = run(
-      '--quick',
-      '--only',
-      'memory,starts,vault,refresh,consent,agents,pages,scim,bundles',
-    )
+    const done = run('--quick', '--only', 'starts,vault,refresh,consent,agents,pages,scim,bundles')
     expect(done.status, done.stdout + done.stderr).toBe(0)
     expect([...done.stdout.matchAll(/^## (.*)$/gm)].map(([, title]) => title)).toEqual([
-      'Memory and start',
       'Starts by what is configured',
       'Vault',
       'Refresh storm',

@@ -15,7 +15,6 @@ import { measureHeld } from './held.ts'
 import { measureHttp2 } from './http2.ts'
 import { measureLimits } from './limits.ts'
 import { measureMcp } from './mcp.ts'
-import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
 import { measurePrograms } from './programs.ts'
@@ -41,7 +40,6 @@ const { values: flags } = parseArgs({
   },
 })
 const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
-  memory: measureMemory,
   programs: measurePrograms,
   starts: measureStarts,
   vault: measureVault,

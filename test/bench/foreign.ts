@@ -225,7 +225,7 @@ const envoyOfPip = (): string | undefined => {
 }
 
 /** One that can be started, again and again. Rejects with the reason where it is not on this machine. */
-export type Starter = {
+type Starter = {
   readonly name: string
   readonly start: (place: Place) => Promise<Foreign>
 }

@@ -13,7 +13,7 @@ import { AGENT, startChild, type Child, type Fields } from '../support/deputy.ts
 import { startServer } from '../support/postgres.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { say, type Size } from './calls.ts'
-import { n, part, type Section } from './report.ts'
+import { megabytes, n, part, verdict, type Section } from './report.ts'
 import { QUIET } from '../support/log.ts'
 
 const WAIT_S = 180
@@ -24,11 +24,11 @@ export const metricOf = async (deputy: Child, name: string): Promise<number> => 
   return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
 }
 /** Resident memory, MB. */
-export const residentOf = async (deputy: Child): Promise<number> =>
+const residentOf = async (deputy: Child): Promise<number> =>
   (await metricOf(deputy, 'process_resident_memory_bytes')) / 1e6
 
 /** Calls of these people, all held. */
-export const holdCalls = async (deputy: Child, people: readonly string[], dispatcher: Agent) => {
+const holdCalls = async (deputy: Child, people: readonly string[], dispatcher: Agent) => {
   const wrong: string[] = []
   /** When each was answered. */
   const ended: number[] = people.map(() => NaN)
@@ -52,13 +52,9 @@ export const holdCalls = async (deputy: Child, people: readonly string[], dispat
   return { ended, wrong, all: failed }
 }
 
-export const namesOf = (count: number): readonly string[] =>
+const namesOf = (count: number): readonly string[] =>
   Array.from({ length: count }, (_, i) => `person-${i}`)
-export const holder = (
-  upstream: Upstream,
-  names: readonly string[],
-  config: Fields,
-): Promise<Child> =>
+const holder = (upstream: Upstream, names: readonly string[], config: Fields): Promise<Child> =>
   startChild({
     upstream: upstream.origin,
     config: {
@@ -236,6 +232,7 @@ export const measureHeld = async ({ quick }: Size): Promise<Section> => {
       n(part(took, 0.99), 1),
     ]),
     notes: [
+      verdict(megabytes(`with ${calls} held calls`, rows[0]?.holding ?? NaN, 150, 110)),
       'consents one after another, without a pause; one process: from the answer of the provider’s token endpoint; two: from the other one’s notice; to the whole answer of the held call',
     ],
     wrong: [...new Set(rows.flatMap(({ wrong }) => wrong))].slice(0, 5),

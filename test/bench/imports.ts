@@ -11,7 +11,7 @@ import { median } from './report.ts'
 const ROUNDS = 5
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-export type Cost = {
+type Cost = {
   readonly name: string
   /** ms until it is there. */
   readonly ms: number

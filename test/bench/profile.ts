@@ -14,7 +14,7 @@ export type Profile = {
   readonly samples: readonly number[]
   readonly timeDeltas: readonly number[]
 }
-export type Spent = {
+type Spent = {
   readonly where: string
   /** Parts of all time that the process was busy: alone, and with what it called. */
   readonly self: number

@@ -1,5 +1,5 @@
-// Every program alone, in turns: its start, and its memory idle, with a thousand calls that the provider has not answered
-// yet, and while an answer of a gigabyte goes through.
+// Every program alone, in turns: its start, and its memory idle, while an answer of a gigabyte goes through, and with a
+// thousand calls that the provider has not answered yet.
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -12,7 +12,7 @@ import { say, type Size } from './calls.ts'
 import { foreignStarters, type Foreign } from './foreign.ts'
 import { PEERS } from './peers.ts'
 import { agentPort, memoryOf, root, start, watching, type Child } from './processes.ts'
-import { median, n, type Section } from './report.ts'
+import { median, megabytes, n, verdict, type Section } from './report.ts'
 import { CALLERS, seed } from './seed.ts'
 import { tokenOf } from './upstream.ts'
 
@@ -27,7 +27,7 @@ type Program = {
   readonly name: string
   readonly start: (folder: string, kept: (child: Child) => Child) => Promise<Running>
 }
-type Measured = { startMs: number; idle: number; waiting: number; streaming: number }
+type Measured = { startMs: number; idle: number; streaming: number; waiting: number }
 
 /** A provider that answers what waits when it is told to, and streams as fast as it is read. */
 const startProvider = async (bytes: number) => {
@@ -185,10 +185,10 @@ export const measurePrograms = async (size: Size): Promise<Section> => {
           if (running === null) continue
           await pause(SETTLE_MS)
           const idle = residentOf(running)
-          const waiting = await withCalls(running, provider, calls)
           const streaming = await withStream(running, bytes)
+          const waiting = await withCalls(running, provider, calls)
           const all = found.get(program.name) ?? []
-          found.set(program.name, [...all, { startMs: running.startMs, idle, waiting, streaming }])
+          found.set(program.name, [...all, { startMs: running.startMs, idle, streaming, waiting }])
         } catch (error) {
           wrong.push(`${program.name}: ${error instanceof Error ? error.message : String(error)}`)
         } finally {
@@ -198,22 +198,31 @@ export const measurePrograms = async (size: Size): Promise<Section> => {
   } finally {
     provider.close()
   }
-  const of = (all: readonly Measured[], pick: keyof Measured): string =>
-    n(median(all.map((each) => each[pick])))
+  const of = (all: readonly Measured[], pick: keyof Measured): number =>
+    median(all.map((each) => each[pick]))
+  const answer = `${bytes / 1024 ** 2} MiB`
   return {
     title: 'Programs',
     columns: [
       'program',
       'start (ms)',
       'idle (MB)',
-      `${calls} calls that wait for the provider (MB)`,
-      `then an answer of ${bytes / 1024 ** 2} MiB (MB)`,
+      `an answer of ${answer} (MB)`,
+      `then ${calls} calls that wait for the provider (MB)`,
     ],
     rows: [...found].map(([name, all]) => [
       name,
-      ...(['startMs', 'idle', 'waiting', 'streaming'] as const).map((pick) => of(all, pick)),
+      ...(['startMs', 'idle', 'streaming', 'waiting'] as const).map((pick) => n(of(all, pick))),
     ]),
     notes: [
+      verdict(
+        megabytes(
+          `deputy, streaming ${answer}`,
+          of(found.get('deputy') ?? [], 'streaming'),
+          150,
+          110,
+        ),
+      ),
       `medians of ${rounds} processes of each, in turns, one at a time, on one core; resident memory of all its processes; a start lasts until it takes connections; load average ${n(loadavg()[0] ?? NaN, 1)}`,
     ],
     wrong: wrong.slice(0, 5),

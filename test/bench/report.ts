@@ -66,7 +66,7 @@ const all = (report: Report): readonly Row[] => [
   ...report.grown,
 ]
 
-export type Target = {
+type Target = {
   readonly what: string
   readonly value: number
   readonly unit: string
@@ -75,6 +75,18 @@ export type Target = {
   readonly aim: number
   readonly better: 'more' | 'less'
 }
+export const target =
+  (unit: string, digits: number, better: Target['better']) =>
+  (what: string, value: number, least: number, aim: number): Target => ({
+    what,
+    value,
+    unit,
+    digits,
+    least,
+    aim,
+    better,
+  })
+export const megabytes = target(' MB', 0, 'less')
 /** One line about a target of the design. */
 export const verdict = ({ what, value, unit, digits, least, aim, better }: Target): string => {
   const reaches = (bound: number): boolean => (better === 'more' ? value >= bound : value <= bound)
@@ -101,17 +113,6 @@ const targets = (report: Report): readonly Target[] => {
           ),
         )
       : []
-  const target =
-    (unit: string, digits: number, better: Target['better']) =>
-    (what: string, value: number, least: number, aim: number): Target => ({
-      what,
-      value,
-      unit,
-      digits,
-      least,
-      aim,
-      better,
-    })
   const ratio = target(' ×', 2, 'more')
   const ms = target(' ms', 2, 'less')
   return [

@@ -20,7 +20,7 @@ export type Plan = {
   /** null: the GitHub catalogue and the starter policy's own tables; else a provider with so many operations. */
   readonly operations: number | null
 }
-export type Home = { readonly config: string; readonly requests: readonly string[] }
+type Home = { readonly config: string; readonly requests: readonly string[] }
 
 /** People who call; the rest of the rows stands beside them. */
 export const CALLERS = Array.from({ length: 10 }, (_, i) => `person-${i}`)

@@ -23,7 +23,7 @@ const SCALAR: Readonly<Record<string, string>> = {
   Boolean: 'boolean',
 }
 /** The type of JSON Schema that a written type means; what has a name of its own is an object. */
-export const jsonTypeOf = (written: string): string => {
+const jsonTypeOf = (written: string): string => {
   const bare = written
     .replaceAll(/^(?:Input)?Maybe<(.*)>$/g, '$1')
     .replaceAll(/Scalars\["(\w+)"\](?:\["\w+"\])?/g, '$1')

@@ -123,5 +123,3 @@ export const at = (tree: unknown, path: string): unknown =>
         Array.isArray(here) ? here[Number(key)] : isTree(here) ? here[key] : undefined,
       tree,
     )
-export const kindsIn = (objects: readonly Tree[]): readonly string[] =>
-  objects.map((object) => `${String(object['kind'])}/${String(at(object, 'metadata.name'))}`)

@@ -154,11 +154,10 @@ const login = (file: string, url: string, who: Who) =>
     child.once('close', (code) => resolve({ code, said }))
   })
 
-const missing = missingKeycloak
 describe.each([
-  { name: 'oidc-provider', start: atProvider, missing: null },
-  { name: 'Keycloak', start: atKeycloak, missing },
-])('deputy login at $name', ({ start, missing: absent }) => {
+  { name: 'oidc-provider', start: atProvider, absent: null },
+  { name: 'Keycloak', start: atKeycloak, absent: missingKeycloak },
+])('deputy login at $name', ({ name, start, absent }) => {
   const claim = test.skipIf(absent !== null)
   const skip = absent === null ? '' : ` (SKIPPED: ${absent})`
   let issuer: Issuer
@@ -211,7 +210,10 @@ describe.each([
     expect(existsSync(file)).toBe(false)
   })
 
-  claim(`a viewer sees and may not revoke; who has no role sees nothing${skip}`, async () => {
+  // What a role allows is deputy's own, whoever says it: one issuer is enough.
+  if (name === 'Keycloak') return
+
+  test('a viewer sees and may not revoke; who has no role sees nothing', async () => {
     const file = join(folder(), 'login.json')
     await house.connect('bob', 'bob-acme')
     await login(file, house.deputy.connect, 'vera')
@@ -235,20 +237,17 @@ describe.each([
     })
   })
 
-  claim(
-    `who breaks the glass does what their role does not allow, and it is told${skip}`,
-    async () => {
-      const file = join(folder(), 'login.json')
-      await login(file, house.deputy.connect, 'gus')
-      expect(await run(file, ['connections', 'list'])).toMatchObject({ code: 0 })
-      expect(events('operator.break_glass')).toEqual([])
-      // Of bob something is kept: he connected an account above.
-      expect(await run(file, ['people', 'erase', 'bob'])).toMatchObject({ code: 0 })
-      expect(events('operator.break_glass')).toMatchObject([
-        { operator: 'sso:gus', lacks: 'revoke', method: 'DELETE' },
-      ])
-    },
-  )
+  test('who breaks the glass does what their role does not allow, and it is told', async () => {
+    const file = join(folder(), 'login.json')
+    await login(file, house.deputy.connect, 'gus')
+    expect(await run(file, ['connections', 'list'])).toMatchObject({ code: 0 })
+    expect(events('operator.break_glass')).toEqual([])
+    // Of bob something is kept: he connected an account above.
+    expect(await run(file, ['people', 'erase', 'bob'])).toMatchObject({ code: 0 })
+    expect(events('operator.break_glass')).toMatchObject([
+      { operator: 'sso:gus', lacks: 'revoke', method: 'DELETE' },
+    ])
+  })
 })
 
 test('a sign-in that others can read is not used', () => {
@@ -384,8 +383,9 @@ test('what the issuer says moves no cursor and sends nobody to an address in the
   ])
   expect(err).toContain('A\\u001b[2JB')
   expect(err).not.toContain('\u001b')
-  for (const verification_uri of ['http://idp.test/device', 'javascript:alert(1)', 'x']) {
-    const refused = await scripted({ verification_uri }, [])
+  const uris = ['http://idp.test/device', 'javascript:alert(1)', 'x']
+  const all = await Promise.all(uris.map((verification_uri) => scripted({ verification_uri }, [])))
+  for (const refused of all) {
     expect([refused.code, refused.polls]).toEqual([1, []])
     expect(refused.err).toContain('without https')
   }

@@ -27,6 +27,7 @@ test.each<[object]>([
   [{ bundle: './b', verification: { keys, scope: 'prod' }, data: './t', data_unsigned: true }],
   [{ bundle: URL, verification: { keys: { a: rsa.pem, b: ec.pem } }, allow_rollback: true }],
   [{ bundle: URL, unsigned: true, data: './t' }],
+  [{ bundle: './b', shadow: './s.tar.gz' }],
   [{ bundle: URL, unsigned: true, bundle_auth: { bearer: 'b' }, bundle_poll: '30s' }],
   [{ bundle: 'http://127.0.0.1:8000/b', unsigned: true }],
   [{ bundle: 'http://bundles.test/b', unsigned: true, insecure: true }],
@@ -50,6 +51,10 @@ test.each<[object, RegExp]>([
   [{ bundle: './b', bundle_auth: { bearer: 'b' } }, /^policy\.bundle_auth: policy\.bundle is a f/],
   [{ bundle: './b', bundle_poll: '1m' }, /^policy\.bundle_poll: policy\.bundle is a file/],
   [{ bundle: './b', insecure: true }, /^policy\.insecure: policy\.bundle is a file/],
+  [
+    { bundle: './b', shadow: URL },
+    /^policy\.shadow: .+ not built in this version of deputy: remove it$/,
+  ],
   [{ bundle: URL, unsigned: true, bundle_poll: '10ms' }, /must be 1s or more/],
   [{ bundle: URL, verification: { keys: {} } }, /must name one key at least/],
   [{ bundle: URL, verification: { keys: { a: 'hush' } } }, /keys\.a: is no public key in PEM/],

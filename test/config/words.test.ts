@@ -3,7 +3,20 @@ import { expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { configSchema } from '../../proxy/config/schema.ts'
 import { configJsonSchema, keysOf, WORDS } from '../../proxy/config/words.ts'
-import { set } from '../docs.ts'
+import { isTree, type Tree } from '../docs.ts'
+
+/** Sets one key by its path: `[]` is the first place of a list, `NAME` the name `github`. */
+const set = (tree: Tree, path: string, value: unknown): void => {
+  const [head = '', ...rest] = path.replaceAll('[]', '.0').replaceAll('NAME', 'github').split('.')
+  if (rest.length === 0) {
+    tree[head] ??= value
+    return
+  }
+  const next = rest[0] === '0' ? [] : {}
+  const below = isTree(tree[head]) || Array.isArray(tree[head]) ? tree[head] : next
+  tree[head] = below
+  set(below, rest.join('.'), value)
+}
 
 const keys = keysOf(configJsonSchema())
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')

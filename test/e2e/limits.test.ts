@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { secret } from '../../proxy/secret.ts'
 import { openPostgres } from '../../proxy/store/postgres.ts'
-import { readRing } from '../../proxy/vault/rotate.ts'
+import { readRing } from '../../proxy/vault/ring_file.ts'
 import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import {

@@ -9,7 +9,7 @@ import {
   TYPE,
 } from '../support/frames.ts'
 
-export type Request2 = {
+type Request2 = {
   /** Names and values, latin1, in the order in which they go out. */
   readonly fields: readonly (readonly [string, string])[]
   /** latin1; null: the header section ends the stream. */

@@ -27,7 +27,7 @@ export const imageMissing = (): string => {
 }
 
 /** What an image says of how it is run. */
-export type ImageConfig = {
+type ImageConfig = {
   readonly User: string
   readonly Env: readonly string[]
   readonly Entrypoint: readonly string[]

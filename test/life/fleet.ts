@@ -75,7 +75,7 @@ const seed = async (dir: string, url: string): Promise<void> => {
   await store.close()
 }
 
-export type Replica = {
+type Replica = {
   readonly dir: string
   readonly agent: string
   readonly admin: string

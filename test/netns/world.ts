@@ -63,7 +63,7 @@ export const lockdownRules = (resolvers: readonly string[]): string => {
   return rules
 }
 
-export type Came = Readonly<Record<string, unknown>>
+type Came = Readonly<Record<string, unknown>>
 export type Ran = { readonly code: number | null; readonly out: string; readonly err: string }
 /** As whom a program runs. `caps`: held, such as `+setuid`. */
 export type As = {

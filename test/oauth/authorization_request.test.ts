@@ -45,17 +45,11 @@ test('what the definition or the moment adds never replaces what deputy says its
 
 test.each<[string, Partial<Provider>, object, string | null]>([
   ['those that the definition always asks for', { scopeAlways: ['offline'] }, {}, 'offline repo'],
-  [
-    'those that are held already, each once',
-    {},
-    { existingScopes: ['openid', 'repo'] },
-    'repo openid',
-  ],
-  ['none that the connection lists no more', {}, { existingScopes: ['gone'] }, 'repo'],
+  ['each once', { scopeAlways: ['repo'] }, {}, 'repo'],
   [
     'with the separator of the provider',
     { scopeSeparator: ',' },
-    { existingScopes: ['openid'] },
+    { scopes: ['repo', 'openid'] },
     'repo,openid',
   ],
   ['nothing where none is asked', {}, { scopes: [] }, null],

@@ -1,16 +1,9 @@
-// Whose token goes on a call, what a 401 does to it, and what the person is asked.
+// Whose token goes on a call, and what a 401 does to it.
 import { describe, expect, test } from 'vitest'
 import type { Connection, Holding, Injected, StoredCredential } from '../../proxy/model.ts'
-import { Problem, type ProblemExtra } from '../../proxy/problem.ts'
+import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
-import {
-  asking,
-  challengeOf,
-  createCredentials,
-  declinedBy,
-  lapsed,
-  lookAgain,
-} from '../../proxy/pipeline/credential.ts'
+import { createCredentials, lapsed, lookAgain } from '../../proxy/pipeline/credential.ts'
 
 const ALICE = { tenant: 'default', realm: 'local', id: 'alice' }
 const doubtful = (retryAt: number | null): Holding => ({
@@ -277,134 +270,11 @@ describe('after a 401', () => {
   })
 })
 
-test('what a provider demanded of the next sign-in is kept: texts, and no other member', () => {
-  const of = (code: 'step_up_required' | 'consent_required', extra: ProblemExtra) =>
-    challengeOf(new Problem(code, 'x', { extra }))
-  const asked = { acr_values: 'high', max_age: '60', claims: '{}' }
-  expect(of('step_up_required', { ...asked, scope: 'x' })).toEqual(asked)
-  expect(of('consent_required', { acr_values: 'high', max_age: 60 })).toEqual({
-    acr_values: 'high',
-  })
-  expect(of('step_up_required', {})).toEqual({})
-  expect(of('consent_required', { scope: 'x' })).toBeNull()
-})
-
-describe('what the person has to do', () => {
-  const held = (more: object): Holding => ({ ...(doubtful(null) as object), ...more }) as Holding
-  const lost = { status: 'needs_reauth' }
-  type Link = Partial<Parameters<typeof asking>[3]>
-  const ask = (holding: Holding, link: Link = {}) =>
-    asking(holding, 'Acme', ['read', 'write'], {
-      url: 'https://d/1',
-      after: null,
-      challenge: null,
-      ...link,
-    })
-  test.each<[string, Holding, Link, string, string, object]>([
-    [
-      'nothing connected',
-      { kind: 'none' },
-      {},
-      'consent_required',
-      'To go on, connect your Acme account: https://d/1',
-      {},
-    ],
-    [
-      'ended',
-      held(lost),
-      {},
-      'reauthorization_required',
-      'To go on, reconnect your Acme account: https://d/1',
-      {},
-    ],
-    [
-      'not for this agent',
-      held({ granted: null }),
-      {},
-      'consent_required',
-      'To go on, allow this agent to use your Acme account: https://d/1',
-      {},
-    ],
-    [
-      'not enough',
-      held({}),
-      {},
-      'consent_required',
-      'To go on, allow one thing more (read, write) on your Acme account: https://d/1',
-      {},
-    ],
-    [
-      'another sign-in',
-      held({}),
-      { challenge: { acr_values: 'high', claims: '{}' } },
-      'step_up_required',
-      'To go on, sign in to your Acme account again, the way Acme asks for: https://d/1',
-      { acr_values: 'high', needs: 'provider_sign_in' },
-    ],
-    [
-      'another sign-in, as the grant says',
-      held({ ...lost, needs: 'sign_in' }),
-      {},
-      'reauthorization_required',
-      'To go on, sign in to your Acme account again, the way Acme asks for: https://d/1',
-      { needs: 'provider_sign_in' },
-    ],
-    [
-      'an administrator, as the grant says',
-      held({ ...lost, needs: 'admin' }),
-      {},
-      'reauthorization_required',
-      'To go on, ask an administrator of your organisation at Acme to approve this application; then reconnect your Acme account: https://d/1',
-      { needs: 'provider_admin' },
-    ],
-    [
-      'an administrator, as the last try ended',
-      { kind: 'none' },
-      { after: 'admin_required' },
-      'consent_required',
-      'To go on, ask an administrator of your organisation at Acme to approve this application; then connect your Acme account: https://d/1',
-      { needs: 'provider_admin' },
-    ],
-    [
-      'the operator, as the last try ended',
-      { kind: 'none' },
-      { after: 'client_refused' },
-      'consent_required',
-      'To go on, connect your Acme account: https://d/1 (Acme did not accept this application the last time: tell your administrator.)',
-      {},
-    ],
-  ])('%s', (_what, holding, link, code, detail, extra) => {
-    expect(ask(holding, link)).toEqual({ code, detail, extra })
-  })
-  test('who said no is told until when they are not asked', () => {
-    const declined = {
-      authorizationId: 'f1',
-      scopes: ['notes'],
-      declined: { at: 0, until: 60_000 },
-    }
-    for (const [ended, code] of [
-      [true, 'reauthorization_required'],
-      [false, 'consent_required'],
-    ] as const) {
-      const problem = declinedBy(declined, ACME, ended)
-      expect(problem.code).toBe(code)
-      expect(problem.message).toMatch(
-        /^You declined this for your Acme account at 1970-01-01T00:00:00.000Z, so you are not asked again before 1970-01-01T00:01:00.000Z/,
-      )
-      expect(problem.extra).toEqual({
-        authorization_id: 'f1',
-        scopes: ['notes'],
-        connection: 'acme',
-        declined_at: '1970-01-01T00:00:00.000Z',
-        ask_after: '1970-01-01T00:01:00.000Z',
-      })
-    }
-  })
-  test('a grant ended where one was held, and its provider or its token said so', () => {
-    expect([{ kind: 'none' } as const, held({}), held(lost)].map(lapsed)).toEqual([
-      false,
-      false,
-      true,
-    ])
-  })
+test('a grant ended where one was held, and its provider or its token said so', () => {
+  const lost: Holding = doubtful(0)
+  expect([{ kind: 'none' } as const, doubtful(null), lost].map(lapsed)).toEqual([
+    false,
+    false,
+    true,
+  ])
 })

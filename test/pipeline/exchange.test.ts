@@ -43,13 +43,13 @@ const around = async (
   }
   const exchange = createExchange(
     {
+      via: more.via ?? 'proxy',
       snapshot: more.snapshot ?? (() => ({}) as Snapshot),
       evidence,
       typeBase: 'http://localhost:1',
       clock: { now: Date.now, mono: () => performance.now() },
       log: { debug: write, info: write, warn: write, error: write },
       observe: more.observe ?? ((seen) => void kept.seen.push(seen)),
-      ...(more.via === undefined ? {} : { via: more.via }),
     },
     way,
     more.told ?? ((_call, problem) => problem),

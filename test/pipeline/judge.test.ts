@@ -34,6 +34,7 @@ const house = (say: Readonly<Record<string, string>> = {}, more: Partial<JudgeDe
   const asked: Question[] = []
   const accesses: unknown[] = []
   const judge = createJudge({
+    via: 'proxy',
     policy: () => null,
     entitlements: (_who, access) => {
       accesses.push(access)

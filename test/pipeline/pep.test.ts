@@ -234,6 +234,7 @@ const house = async (
       diary.push(`facts ${[access].flat().join(' ')}`)
       return known()
     },
+    via: 'proxy',
     rate: () => void diary.push('rate'),
     vault: {
       look: () => {

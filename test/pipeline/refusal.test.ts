@@ -1,5 +1,5 @@
 // What the agent hears where policy does not allow: a refusal with its reasons, or the link by which its person can help.
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type {
   Challenge,
   Connection,
@@ -10,8 +10,14 @@ import type {
 } from '../../proxy/model.ts'
 import type { Act } from '../../proxy/pipeline/classify.ts'
 import type { Call, Snapshot } from '../../proxy/pipeline/exchange.ts'
-import { createRefusals, type Link } from '../../proxy/pipeline/refusal.ts'
-import { Problem } from '../../proxy/problem.ts'
+import {
+  asking,
+  challengeOf,
+  createRefusals,
+  declinedBy,
+  type Link,
+} from '../../proxy/pipeline/refusal.ts'
+import { Problem, type ProblemExtra } from '../../proxy/problem.ts'
 import { canonicalTarget } from '../../proxy/wire/canonical.ts'
 import { provider } from '../wire/fixture.ts'
 
@@ -289,5 +295,143 @@ test('a link that cannot be made is a problem of its own', async () => {
   })
   expect(await told(call(), new Problem('consent_required', 'x'))).toMatchObject({
     code: 'vault_unavailable',
+  })
+})
+
+test('what a provider demanded of the next sign-in is kept: texts, and no other member', () => {
+  const of = (code: 'step_up_required' | 'consent_required', extra: ProblemExtra) =>
+    challengeOf(new Problem(code, 'x', { extra }))
+  const asked = { acr_values: 'high', max_age: '60', claims: '{}' }
+  expect(of('step_up_required', { ...asked, scope: 'x' })).toEqual(asked)
+  expect(of('consent_required', { acr_values: 'high', max_age: 60 })).toEqual({
+    acr_values: 'high',
+  })
+  expect(of('step_up_required', {})).toEqual({})
+  expect(of('consent_required', { scope: 'x' })).toBeNull()
+})
+
+const HELD: Holding = {
+  kind: 'held',
+  credential: 'c1',
+  account: 'alice',
+  generation: 4,
+  status: 'active',
+  scopes: ['notes'],
+  granted: ['notes'],
+}
+describe('what the person has to do', () => {
+  const of = (more: object): Holding => ({ ...(HELD as object), ...more }) as Holding
+  const lost = { status: 'needs_reauth' }
+  type Way = Partial<Parameters<typeof asking>[3]>
+  const ask = (holding: Holding, link: Way = {}) =>
+    asking(holding, 'Acme', ['read', 'write'], {
+      url: 'https://d/1',
+      after: null,
+      challenge: null,
+      ...link,
+    })
+  test.each<[string, Holding, Way, string, string, object]>([
+    [
+      'nothing connected',
+      { kind: 'none' },
+      {},
+      'consent_required',
+      'To go on, connect your Acme account: https://d/1',
+      {},
+    ],
+    [
+      'ended',
+      of(lost),
+      {},
+      'reauthorization_required',
+      'To go on, reconnect your Acme account: https://d/1',
+      {},
+    ],
+    [
+      'not for this agent',
+      of({ granted: null }),
+      {},
+      'consent_required',
+      'To go on, allow this agent to use your Acme account: https://d/1',
+      {},
+    ],
+    [
+      'not enough',
+      of({}),
+      {},
+      'consent_required',
+      'To go on, allow one thing more (read, write) on your Acme account: https://d/1',
+      {},
+    ],
+    [
+      'another sign-in',
+      of({}),
+      { challenge: { acr_values: 'high', claims: '{}' } },
+      'step_up_required',
+      'To go on, sign in to your Acme account again, the way Acme asks for: https://d/1',
+      { acr_values: 'high', needs: 'provider_sign_in' },
+    ],
+    [
+      'another sign-in, as the grant says',
+      of({ ...lost, needs: 'sign_in' }),
+      {},
+      'reauthorization_required',
+      'To go on, sign in to your Acme account again, the way Acme asks for: https://d/1',
+      { needs: 'provider_sign_in' },
+    ],
+    [
+      'an administrator, as the grant says',
+      of({ ...lost, needs: 'admin' }),
+      {},
+      'reauthorization_required',
+      'To go on, ask an administrator of your organisation at Acme to approve this application; then reconnect your Acme account: https://d/1',
+      { needs: 'provider_admin' },
+    ],
+    [
+      'an administrator, as the last try ended',
+      { kind: 'none' },
+      { after: 'admin_required' },
+      'consent_required',
+      'To go on, ask an administrator of your organisation at Acme to approve this application; then connect your Acme account: https://d/1',
+      { needs: 'provider_admin' },
+    ],
+    [
+      'the operator, as the last try ended',
+      { kind: 'none' },
+      { after: 'client_refused' },
+      'consent_required',
+      'To go on, connect your Acme account: https://d/1 (Acme did not accept this application the last time: tell your administrator.)',
+      {},
+    ],
+  ])('%s', (_what, holding, link, code, detail, extra) => {
+    expect(ask(holding, link)).toEqual({ code, detail, extra })
+  })
+  test('who said no is told until when they are not asked', () => {
+    const no = {
+      authorizationId: 'f1',
+      scopes: ['notes'],
+      declined: { at: 0, until: 60_000 },
+    }
+    for (const [ended, code] of [
+      [true, 'reauthorization_required'],
+      [false, 'consent_required'],
+    ] as const) {
+      const problem = declinedBy(
+        no,
+        { ...connection, provider: { ...provider, name: 'Acme' } },
+        ended,
+      )
+      expect(problem.code).toBe(code)
+      expect(problem.message).toMatch(
+        /^You declined this for your Acme account at 1970-01-01T00:00:00.000Z, so you are not asked again before 1970-01-01T00:01:00.000Z/,
+      )
+      expect(problem.extra).toEqual({
+        authorization_id: 'f1',
+        scopes: ['notes'],
+        connection: 'acme',
+        declined_at: '1970-01-01T00:00:00.000Z',
+        ask_after: '1970-01-01T00:01:00.000Z',
+      })
+    }
   })
 })

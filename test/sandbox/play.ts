@@ -24,7 +24,7 @@ type Shown = {
 }
 export type Step = { readonly title: string; readonly run: () => Promise<Shown> }
 /** Shows the link to a person who clicks; null: a script clicks. */
-export type ByHand = ((link: string) => void) | null
+type ByHand = ((link: string) => void) | null
 
 /** What deputy itself answered (RFC 9457), told from the provider's answers by the header Deputy-Answer alone. */
 type Answer = {

@@ -7,7 +7,7 @@ import { createEmulator } from 'emulate'
 /** Whoever brings a token that the provider does not know is taken for this user. */
 export const TELL_TALE = 'fallback'
 
-export type SeenCall = {
+type SeenCall = {
   readonly method: string
   readonly path: string
   readonly authorization: string | undefined

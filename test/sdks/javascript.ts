@@ -11,7 +11,7 @@ export const BYTES = 'nine=byte&b=%7'
 type Calls = readonly (() => PromiseLike<unknown>)[]
 /** What an exception tells of deputy's answer. */
 export type Told = { readonly code?: unknown; readonly url?: unknown }
-export type Sdk = {
+type Sdk = {
   /** Whom the provider says that it serves. */
   readonly who: (at: Pointed) => Promise<unknown>
   readonly calls: (at: Pointed) => Calls

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { Provider } from 'oidc-provider'
 import type { Configuration } from 'oidc-provider'
 
-export type SeenRequest = {
+type SeenRequest = {
   readonly method: string
   /** Path without query: `/token`, `/me`, `/token/revocation`, `/auth`. */
   readonly path: string
@@ -23,7 +23,7 @@ type Client = {
   readonly auth?: 'client_secret_post' | 'client_secret_basic'
 }
 
-export type AuthServerOptions = Client & {
+type AuthServerOptions = Client & {
   /** login name → further claims (email, groups, tenant...); `sub` is the login name. All come with scope `openid`. */
   readonly accounts: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   /** Further scopes beside `openid` and `offline_access`. */

@@ -1,7 +1,7 @@
 // A person at the pages: signs in, says yes to deputy, chooses an account at the provider. Plain HTTP, no screen.
 import type { Browser, Visit } from './browser.ts'
 
-export type Clicker = {
+type Clicker = {
   /** Name at the organisation's OpenID provider. */
   readonly login: string
   /** The account to choose at the provider. */

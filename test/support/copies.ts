@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { secret } from '../../proxy/secret.ts'
 import { openStore } from '../../proxy/store/open.ts'
-import { readRing } from '../../proxy/vault/rotate.ts'
+import { readRing } from '../../proxy/vault/ring_file.ts'
 import { createSealer } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { AGENT } from './deputy.ts'

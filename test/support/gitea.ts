@@ -21,7 +21,7 @@ export const missingGitea = (): string | null => {
   return missing
 }
 
-export const passwordOf = (name: string): string => `${name}-Pw-1`
+const passwordOf = (name: string): string => `${name}-Pw-1`
 
 const configuration = (folder: string, port: number, accessTtl: number): string => `
 RUN_MODE = prod

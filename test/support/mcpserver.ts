@@ -14,7 +14,7 @@ import { startAuthServer, type AuthServer } from './authserver.ts'
 export const MCP_HOST = 'mcp.acme.test'
 export const RESOURCE = `https://${MCP_HOST}/mcp`
 
-export type McpSeen = {
+type McpSeen = {
   readonly method: string
   readonly session: string | null
   readonly user: string
@@ -37,7 +37,7 @@ const bodyOf = async (req: IncomingMessage): Promise<unknown> => {
 }
 
 /** Tools of every kind of access, a resource and a prompt; each says whose token came. */
-export const toolsFor = (user: string): McpServer => {
+const toolsFor = (user: string): McpServer => {
   const server = new McpServer({ name: 'acme', version: '1.0.0' })
   const said = (text: string) => ({ content: [{ type: 'text' as const, text }] })
   server.registerTool('whoami', { description: 'Who calls', inputSchema: {} }, () => said(user))
@@ -203,7 +203,7 @@ export const startMcpServer = async (
 }
 
 /** A server for the conformance suite, which brings no token: it has much of what that asks for, and lets everybody in. */
-export const conformingServer = (): McpServer => {
+const conformingServer = (): McpServer => {
   const server = new McpServer(
     { name: 'acme', version: '1.0.0' },
     { capabilities: { logging: {}, resources: { subscribe: true } } },

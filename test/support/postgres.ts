@@ -22,7 +22,7 @@ export type Postgres = {
   ) => Promise<readonly Readonly<Record<string, unknown>>[]>
 }
 /** Why there is none; part of the name of what is skipped. */
-export type Absent = { readonly absent: string }
+type Absent = { readonly absent: string }
 
 export const NO_SKIP = process.env['DEPUTY_NO_SKIP'] === '1'
 

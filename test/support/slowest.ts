@@ -3,7 +3,7 @@ import type { Reporter } from 'vitest/node'
 
 const SHOWN = 10
 
-export type Timed = {
+type Timed = {
   readonly file: string
   /** Imports and set-up included. */
   readonly ms: number

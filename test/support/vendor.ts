@@ -22,13 +22,13 @@ const PEOPLE: readonly Fields[] = [
 const AGENT = 'agent:triage'
 const ISSUER = 'https://idp.test'
 
-export type VendorConnection = {
+type VendorConnection = {
   readonly provider: string
   readonly hosts?: readonly string[]
   readonly scopes: readonly string[]
   readonly more?: Fields
 }
-export type VendorHeld = Omit<Held, 'person' | 'agent'> & { readonly person: string }
+type VendorHeld = Omit<Held, 'person' | 'agent'> & { readonly person: string }
 export type Vendor = {
   readonly deputy: Deputy
   readonly upstream: Upstream

@@ -11,7 +11,7 @@ import { createIdle, type Idle, type IdleDeps } from '../../proxy/tokens/idle.ts
 import { createRefresher } from '../../proxy/tokens/refresh.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
-import { readRing } from '../../proxy/vault/rotate.ts'
+import { readRing } from '../../proxy/vault/ring_file.ts'
 import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { paced } from '../support/pace.ts'

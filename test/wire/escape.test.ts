@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Problem } from '../../proxy/problem.ts'
 import { escapedText } from '../../proxy/wire/escape.ts'
-import { createTokenScrubber } from '../../proxy/wire/scrub.ts'
+import { tokenScrubbers } from '../../proxy/wire/scrub.ts'
 
 const hex = (char: string): string => char.charCodeAt(0).toString(16).padStart(2, '0')
 const mixed = (text: string, n: number): string =>
@@ -24,7 +24,7 @@ const written = (char: string, way: number, n: number): string =>
     `\\u{${mixed(hex(char), n)}}`,
   ][way] ?? char
 const through = (token: string, bytes: Buffer, cuts: readonly number[]) => {
-  const scrubber = createTokenScrubber(token)
+  const scrubber = tokenScrubbers(token)()
   const marks = [0, ...cuts.map((c) => c % (bytes.length + 1)).sort((a, b) => a - b), bytes.length]
   const parts = marks.slice(1).map((end, i) => scrubber.push(bytes.subarray(marks[i], end)))
   const out = Buffer.concat([...parts, scrubber.end()]).toString('latin1')
@@ -79,7 +79,7 @@ test('escapes of characters that the text has not are not searched', () => {
 })
 
 test('escapes that do not go on as the text hold nothing back', () => {
-  const scrubber = createTokenScrubber('gho_16C7e42F292c6912E7710c83')
+  const scrubber = tokenScrubbers('gho_16C7e42F292c6912E7710c83')()
   for (const text of ['gh%6f no', 'it is g\\u0068o_15', '%67ho_%31%35 and more'])
     expect(scrubber.push(Buffer.from(text)).toString()).toBe(text)
   expect(scrubber.push(Buffer.from('%67%68')).toString()).toBe('')

@@ -18,7 +18,6 @@ import {
   upstreamHeaders,
   type UpstreamInput,
 } from '../../proxy/wire/headers.ts'
-import { strippedHeaders } from '../../proxy/wire/strip.ts'
 import { codeOf, provider } from './fixture.ts'
 import { cpuMs } from '../support/pace.ts'
 
@@ -201,7 +200,6 @@ describe('what the agent may say', () => {
     const { headers, stripped } = send([name, 'S3CR', 'Accept', '*/*'])
     expect(headers.join('\n')).not.toContain('S3CR')
     expect(stripped).toEqual([`header:${name.toLowerCase()}`])
-    expect(strippedHeaders([name, 'S3CR'], 'Deputy-User', provider)).toEqual(stripped)
   })
 
   test.each([
@@ -450,7 +448,8 @@ describe('what the agent may say', () => {
         .join('')
       return underscore ? mixed.replaceAll('-', '_') : mixed
     })
-  const harmless = fc.constantFrom('Accept', 'X-Trace', 'Range', 'connection', 'X-A')
+  const HARMLESS = ['Accept', 'X-Trace', 'Range', 'connection', 'X-A']
+  const harmless = fc.constantFrom(...HARMLESS)
 
   test('no listed credential survives, whatever its case, spelling or number', () => {
     fc.assert(
@@ -462,7 +461,8 @@ describe('what the agent may say', () => {
           expect(kept).not.toContain(name)
         }
         expect(valuesOf(headers, 'authorization')).toEqual([`Bearer ${TOKEN}`])
-        expect(stripped).toEqual(strippedHeaders(raw, 'deputy-user', provider))
+        const cut = names.filter((name) => !HARMLESS.includes(name)).map((n) => n.toLowerCase())
+        expect(stripped).toEqual([...new Set(cut)].map((name) => `header:${name}`))
         const again = send(headers.filter((_, i) => !/^(?:S3CR|Bearer.*)$/.test(headers[i] ?? '')))
         expect(valuesOf(again.headers, 'authorization').length).toBe(1)
       }),

@@ -1,13 +1,13 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Problem } from '../../proxy/problem.ts'
-import { createTokenScrubber } from '../../proxy/wire/scrub.ts'
+import { tokenScrubbers } from '../../proxy/wire/scrub.ts'
 
 const feed = (
   token: string,
   chunks: readonly Buffer[],
 ): { out: string; hits: number; held: number } => {
-  const scrubber = createTokenScrubber(token)
+  const scrubber = tokenScrubbers(token)()
   const pieces = chunks.map((chunk) => scrubber.push(chunk))
   const rest = scrubber.end()
   return {
@@ -56,7 +56,7 @@ describe('an echoed token is blotted out', () => {
   })
 
   test('only a tail that could begin it is held back', () => {
-    const scrubber = createTokenScrubber(PLAIN)
+    const scrubber = tokenScrubbers(PLAIN)()
     expect(scrubber.push(Buffer.from('hello gho')).toString()).toBe('hello ')
     expect(scrubber.push(Buffer.from('st')).toString()).toBe('ghost')
     expect(scrubber.push(Buffer.from('gho_')).length).toBe(0)
@@ -65,7 +65,7 @@ describe('an echoed token is blotted out', () => {
   })
 
   test('what begins like it and goes on otherwise is not held back', () => {
-    const scrubber = createTokenScrubber(PLAIN)
+    const scrubber = tokenScrubbers(PLAIN)()
     for (const text of [`${PLAIN.slice(0, 16)} no more`, `${PLAIN.slice(0, 20)}! `])
       expect(scrubber.push(Buffer.from(text)).toString()).toBe(text)
     // Two beginnings: from the first that may still be it.
@@ -82,7 +82,7 @@ describe('an echoed token is blotted out', () => {
       expect(hits).toBe(1)
       expect(out).not.toContain('0123')
     }
-    const said = createTokenScrubber(odd).text(Buffer.from(`x ${odd}`).toString('latin1'))
+    const said = tokenScrubbers(odd)().text(Buffer.from(`x ${odd}`).toString('latin1'))
     expect(said).toMatch(/^x \[redacted\]/)
   })
 
@@ -110,7 +110,7 @@ describe('an echoed token is blotted out', () => {
   })
 
   test('one text: raw, escaped, of exactly its length, and none of it', () => {
-    const { text, hits } = createTokenScrubber(PLAIN)
+    const { text, hits } = tokenScrubbers(PLAIN)()
     expect(text(PLAIN)).toMatch(/^\[redacted\]\*+$/)
     expect(text(PLAIN.slice(1))).toBe(PLAIN.slice(1))
     const escaped = `a%5f${PLAIN.replace('_', '%5f').replace('7', '\\u0037')}`
@@ -118,20 +118,20 @@ describe('an echoed token is blotted out', () => {
     for (const innocent of ['a%20b & c', '\\u0037 %41', 'Bearer realm="x"'])
       expect(text(innocent)).toBe(innocent)
     expect(hits()).toBe(2)
-    const short = createTokenScrubber('abcdefgh')
+    const short = tokenScrubbers('abcdefgh')()
     expect(short.text('abcdefgh')).toBe('[redacted]'.slice(0, 8))
   })
 
   test('an innocent chunk is passed on uncopied, and no chunk is written to', () => {
     const innocent = Buffer.from('nothing here')
-    expect(createTokenScrubber(PLAIN).push(innocent)).toBe(innocent)
+    expect(tokenScrubbers(PLAIN)().push(innocent)).toBe(innocent)
     const guilty = Buffer.from(PLAIN)
-    createTokenScrubber(PLAIN).push(guilty)
+    tokenScrubbers(PLAIN)().push(guilty)
     expect(guilty.toString()).toBe(PLAIN)
   })
 
   test('what is held back survives when the socket uses its memory again', () => {
-    const scrubber = createTokenScrubber(PLAIN)
+    const scrubber = tokenScrubbers(PLAIN)()
     const chunk = Buffer.from(PLAIN.slice(0, 20))
     scrubber.push(chunk)
     chunk.fill(0)
@@ -139,7 +139,7 @@ describe('an echoed token is blotted out', () => {
   })
 
   test('an empty token is refused', () => {
-    expect(() => createTokenScrubber('')).toThrow(/empty/)
+    expect(() => tokenScrubbers('')).toThrow(/empty/)
   })
 
   const char = fc.constantFrom(...'abAB01-._~+/=%"\\&<> '.split(''))

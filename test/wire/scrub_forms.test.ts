@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { createTokenScrubber } from '../../proxy/wire/scrub.ts'
+import { tokenScrubbers } from '../../proxy/wire/scrub.ts'
 import { atEdges, inCharset } from '../../proxy/wire/scrub_forms.ts'
 import type { TokenScrubber } from '../../proxy/wire/scrub.ts'
 
@@ -8,7 +8,7 @@ const TOKEN = 'gho_16C7e42F292c6912E7710c838347Ae178B4a'
 const through = (scrubber: TokenScrubber, chunks: readonly (string | Buffer)[]): Buffer =>
   Buffer.concat([...chunks.map((chunk) => scrubber.push(Buffer.from(chunk))), scrubber.end()])
 const part = (...chunks: readonly string[]): readonly [string, number] => {
-  const scrubber = atEdges(createTokenScrubber(TOKEN), TOKEN)
+  const scrubber = atEdges(tokenScrubbers(TOKEN)(), TOKEN)
   return [through(scrubber, chunks).toString(), scrubber.hits()]
 }
 const end = (bytes: number): string => TOKEN.slice(-bytes)
@@ -54,7 +54,7 @@ describe('a part of a document', () => {
   })
 
   test('what cannot be a part any more goes on at once', () => {
-    const scrubber = atEdges(createTokenScrubber(TOKEN), TOKEN)
+    const scrubber = atEdges(tokenScrubbers(TOKEN)(), TOKEN)
     expect(scrubber.push(Buffer.from(more)).length).toBe(more.length - TOKEN.length + 1)
     expect(scrubber.push(Buffer.from(more)).length).toBe(more.length)
   })
@@ -65,15 +65,15 @@ describe('a part of a document', () => {
   })
 
   test('a short token has no parts', () => {
-    const scrubber = atEdges(createTokenScrubber('abcdefgh'), 'abcdefgh')
+    const scrubber = atEdges(tokenScrubbers('abcdefgh')(), 'abcdefgh')
     expect(through(scrubber, ['cdefghxabcdef']).toString()).toBe('cdefghxabcdef')
   })
 
   test('the bytes of the socket are never written to', () => {
     const chunk = Buffer.from(`${end(20)}${more}${start(20)}`)
     const before = chunk.toString()
-    through(atEdges(createTokenScrubber(TOKEN), TOKEN), [chunk])
-    const scrubber = atEdges(createTokenScrubber(TOKEN), TOKEN)
+    through(atEdges(tokenScrubbers(TOKEN)(), TOKEN), [chunk])
+    const scrubber = atEdges(tokenScrubbers(TOKEN)(), TOKEN)
     scrubber.push(chunk)
     scrubber.end()
     expect(chunk.toString()).toBe(before)
@@ -109,7 +109,7 @@ describe('a charset', () => {
     ['ucs-4', 4],
   ] as const)('in %s the token is found, whichever byte comes first', (charset, bytes) => {
     for (const first of [true, false]) {
-      const inner = createTokenScrubber(TOKEN)
+      const inner = tokenScrubbers(TOKEN)()
       const scrubber = inCharset(inner, TOKEN, `text/plain; charset=${charset}`)
       if (scrubber === null) throw new Error('it is not searched')
       const text = wide(`a${TOKEN}b`, bytes, first)
@@ -118,7 +118,7 @@ describe('a charset', () => {
       expect(left.toString('latin1').replaceAll('\0', '')).toMatch(/^a\[redacted\]\**b$/)
       expect([left.length, scrubber.hits()]).toEqual([text.length, 1])
       expect(scrubber.text(TOKEN)).toMatch(/^\[redacted\]/)
-      const plain = inCharset(createTokenScrubber(TOKEN), TOKEN, `a/b;charset=${charset}`)
+      const plain = inCharset(tokenScrubbers(TOKEN)(), TOKEN, `a/b;charset=${charset}`)
       expect(plain === null ? '' : through(plain, [TOKEN]).toString()).toMatch(/^\[redacted\]/)
     }
   })
@@ -134,7 +134,7 @@ describe('a charset', () => {
     'text/plain; x=utf-16',
     '',
   ])('%s is searched as it is', (type) => {
-    const inner = createTokenScrubber(TOKEN)
+    const inner = tokenScrubbers(TOKEN)()
     expect(inCharset(inner, TOKEN, type)).toBe(inner)
   })
 
@@ -149,6 +149,6 @@ describe('a charset', () => {
     'ebcdic-us',
     'cp1140',
   ])('%s cannot be searched', (charset) =>
-    expect(inCharset(createTokenScrubber(TOKEN), TOKEN, `text/html;charset=${charset}`)).toBeNull(),
+    expect(inCharset(tokenScrubbers(TOKEN)(), TOKEN, `text/html;charset=${charset}`)).toBeNull(),
   )
 })

@@ -5,7 +5,7 @@ import type { Listen } from '../../config/values.ts'
 import type { Loaded } from '../../config/load.ts'
 import { addressesOf } from '../../config/rules.ts'
 import { endsSoon, outOfDate, readPair } from '../../net/certificate.ts'
-import { answers } from '../../net/listener.ts'
+import { answers } from '../../net/control.ts'
 import { messageOf } from '../../problem.ts'
 
 /** Problems end `serve`; warnings do not. Each is `path: sentence`. */

@@ -19,7 +19,7 @@ import {
 import type { InputsOptions, Policy, Printing } from './opened.ts'
 import { createRebuild, type Rebuild, type Rebuilt } from './recorded.ts'
 
-export type DiffOptions = Printing &
+type DiffOptions = Printing &
   InputsOptions & {
     readonly loaded: Loaded
     readonly candidate: string

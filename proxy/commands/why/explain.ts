@@ -18,7 +18,7 @@ import { answer, evidenceFiles, keptInputs, withPolicy } from './opened.ts'
 import type { InputsOptions, Policy, Printing } from './opened.ts'
 import { createRebuild, held, type Rebuilt } from './recorded.ts'
 
-export type ExplainOptions = Printing &
+type ExplainOptions = Printing &
   InputsOptions & {
     readonly loaded: Loaded
     /** An exchange id, or `METHOD /host/path`. */

@@ -28,7 +28,7 @@ export type Rebuilt = {
 }
 export type Rebuild = (record: Recorded) => Promise<Rebuilt>
 
-export type RebuildDeps = {
+type RebuildDeps = {
   readonly connections: ReadonlyMap<string, Connection>
   readonly classify: Snapshot['classify']
   readonly reads: Reads

@@ -1,5 +1,6 @@
 // The door for MCP hosts, loaded when the first of them comes.
 import type { RequestListener } from 'node:http'
+import { follow } from '../../follow.ts'
 import type { Access } from '../../model.ts'
 import { clientCertificate } from '../../net/client_certificate.ts'
 import { Problem } from '../../problem.ts'
@@ -10,7 +11,7 @@ import type { Consent } from '../consent.ts'
 import type { Core } from '../core.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { Configured } from '../scope.ts'
-import type { Tools } from './tools.ts'
+import type { Tools } from '../../tools/doors.ts'
 
 /** Is this target of the agents' listeners for this door? */
 export const isMcp = (target: string): boolean =>
@@ -33,10 +34,11 @@ const depsOf = async (
     visible: tools.visible,
     described: tools.described,
     run: tools.run,
-    identify: (req) => {
-      const found = pipeline.identify.identify(req.rawHeaders, null, clientCertificate(req.socket))
-      return found instanceof Promise ? found.then(({ who }) => who) : found.who
-    },
+    identify: (req) =>
+      follow(
+        pipeline.identify.identify(req.rawHeaders, null, clientCertificate(req.socket)),
+        ({ who }) => who,
+      ),
     enter: ({ person, agent, run, standing = null }) =>
       calls.enter({ id: newId(), person, agent, run, standing, connection: '' }),
     agentOn: ({ agent, person }) => agents.allowed(agent, person.tenant),

@@ -1,13 +1,14 @@
 // Tools: which exist, what a person may see of them, and how one is carried out: as calls that go the very way of all
 // others. Nothing of it is loaded, and no file read, before a door asks.
-import type { IncomingMessage, RequestListener } from 'node:http'
-import type { Connection, Principal, Via } from '../../model.ts'
+import type { RequestListener } from 'node:http'
+import type { Connection, Principal } from '../../model.ts'
 import { innerExchange } from '../../net/inner.ts'
 import type { Catalogue, Offer } from '../../tools/catalogue.ts'
-import type { Ahead, Ran, Send } from '../../tools/run.ts'
+import type { Outer, Tools } from '../../tools/doors.ts'
+import type { Ahead, Send } from '../../tools/run.ts'
 import type { Request } from '../../tools/request.ts'
 import type { InnerAnswer } from '../../net/inner.ts'
-import type { Seen, Visible } from '../../tools/visible.ts'
+import type { Seen } from '../../tools/visible.ts'
 import type { Consent } from '../consent.ts'
 import type { Core } from '../core.ts'
 import type { Pipeline } from '../pipeline.ts'
@@ -15,39 +16,6 @@ import { askingOf } from './asking.ts'
 import type { BeginDeps } from '../../api/begin.ts'
 import type { Configured } from '../scope.ts'
 import { whenAsked } from '../web.ts'
-
-/** Who asks for a tool, as they asked. */
-export type Outer = {
-  readonly req: IncomingMessage
-  readonly who: Principal
-  /** The person, where no header but the body named them; null: the headers did. */
-  readonly named: string | null
-  readonly via: Exclude<Via, 'proxy'>
-  /** The caller has left. */
-  readonly signal: AbortSignal
-  /** Seconds for which it may wait for its person, whatever its own headers say; absent: as they say. */
-  readonly wait?: number
-}
-
-export type Tools = {
-  readonly catalogue: () => Promise<Catalogue>
-  /** What policy lets this person do with them now, without arguments. */
-  readonly visible: Visible
-  /** By any spelling of its name. Throws Problem tool_not_found, connection_ambiguous. */
-  readonly operationsOf: (
-    name: string,
-  ) => Promise<{ readonly connection: Connection; readonly operations: readonly string[] }>
-  /**
-   * Those of MCP servers as these describe them to this person; what policy refuses, or a consent has to come before, is
-   * not asked for. A server that says nothing in five seconds is left out of it, and the description says so.
-   */
-  readonly described: (
-    outer: Outer,
-    seen: readonly { readonly offer: Offer; readonly seen: Seen }[],
-  ) => Promise<readonly Offer[]>
-  /** Carries one out, as its caller. @throws Problem invalid_arguments */
-  readonly run: (outer: Outer, offer: Offer, input: unknown) => Promise<Ran>
-}
 
 /** Of the outer request: who calls, for whom, how long it may wait, and which trace it is of. */
 const PASSED: ReadonlySet<string> = new Set([
@@ -97,7 +65,7 @@ const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Pro
 }
 
 /** What its files say wrong is told once, and the rest of them serves. */
-export const catalogueOf = async (
+const catalogueOf = async (
   connections: ReadonlyMap<string, Connection>,
   { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
 ): Promise<Catalogue> => {

@@ -44,7 +44,7 @@ const MOST_WAITING = 500
 const MOST_RUNS = MOST_LISTED + 1
 const SIGN_OUT = 'sign-out'
 
-export type ConsoleDeps = ConsoleActsDeps & {
+type ConsoleDeps = ConsoleActsDeps & {
   readonly session: SessionDeps
   readonly signIn: ConsoleSignIn
   readonly brand: Brand | null

@@ -53,7 +53,7 @@ const ownerOf = (row: {
   id: row.user,
 })
 
-export type PeopleView = {
+type PeopleView = {
   /** What was looked for; '': all. */
   readonly wanted: string
   /** Is it not the first page? */
@@ -91,7 +91,7 @@ export const peoplePage = (viewer: Viewer, { wanted, rows, next, begun }: People
       })}`,
   )
 
-export type PersonView = {
+type PersonView = {
   readonly person: Person
   readonly held: readonly HeldConnection[]
   readonly runs: readonly RunRow[]
@@ -308,7 +308,7 @@ export const agentPage = (viewer: Viewer, view: AgentView): Page => {
   )
 }
 
-export type WaitingView = {
+type WaitingView = {
   readonly flows: readonly FlowRow[]
   /** `id`: its authorization's. */
   readonly asks: readonly { readonly row: AskRow; readonly id: string }[]

@@ -74,7 +74,7 @@ const filters = (chosen: readonly Effect[]): Html =>
     <button class="quiet">Show these</button>
   </form>`
 
-export type NowView = {
+type NowView = {
   readonly minutes: readonly Minute[]
   /** The newest first. */
   readonly rows: readonly Told[]

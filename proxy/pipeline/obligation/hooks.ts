@@ -24,7 +24,7 @@ export type HookSaid = {
   readonly part?: number
 }
 /** A call that policy allowed, with its parts. */
-export type Hooked = {
+type Hooked = {
   readonly each: readonly (readonly [Obliged, Decision])[]
   readonly question: Question
   /** Learns what each hook says. */

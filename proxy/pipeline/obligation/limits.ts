@@ -30,7 +30,7 @@ const isDimension = (value: unknown): value is Dimension =>
   (DIMENSIONS as readonly unknown[]).includes(value)
 
 /** What is wrong with the properties, in words that follow the obligation's name. */
-export const limitOf = (
+const limitOf = (
   type: string,
   { key, limit, window_s: window, pointer, of, ...more }: Obligation['properties'],
 ): Limit | string => {

@@ -1,4 +1,5 @@
 // Which agent is calling, by what its workload shows of itself: the token of a pod's service account, say, or a client certificate. It names the agent, and is no second tag.
+import { follow } from '../../follow.ts'
 import type { ClientCertificate, Clock, Log, Workload } from '../../model.ts'
 import type { Fetch } from '../../net/dial.ts'
 import type { IssuerKeys, KeySource } from '../../oauth/issuer_keys.ts'
@@ -131,8 +132,7 @@ export const createWorkloads = (
         return shown
       }
       const said = tokens.of(token)
-      if (shown === null) return said
-      return said instanceof Promise ? said.then((known) => both(known, shown)) : both(said, shown)
+      return shown === null ? said : follow(said, (known) => both(known, shown))
     },
     sent,
     meant: tokens.meant,

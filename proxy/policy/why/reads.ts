@@ -41,7 +41,7 @@ export const namesOperation = (name: unknown, id: string): boolean =>
 const own = (table: unknown, name: string): unknown =>
   isObject(table) && Object.hasOwn(table, name) ? table[name] : undefined
 
-export type ReadBy = {
+type ReadBy = {
   readonly wasm: Uint8Array
   readonly tables: ReadonlyMap<string, JsonObject>
 }

@@ -8,7 +8,7 @@ export type Verdict = {
   /** Names of obligations, sorted. */
   readonly obligations: readonly string[]
 }
-export type Compared =
+type Compared =
   | { readonly kind: 'same' }
   | { readonly kind: 'changed'; readonly from: Verdict; readonly to: Verdict }
   | { readonly kind: 'undetermined'; readonly members: readonly string[] }

@@ -8,7 +8,7 @@ import { namesOperation } from './reads.ts'
 type Tables = ReadonlyMap<string, JsonObject>
 
 /** One thing that a row asks for and the call does not have. */
-export type Miss = {
+type Miss = {
   readonly what:
     'role' | 'operation' | 'agent' | 'path' | 'entitlement' | 'access' | 'kind' | 'more'
   /** What the row wants, in words. */

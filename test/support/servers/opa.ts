@@ -9,7 +9,7 @@ const PROGRAM =
   process.env['DEPUTY_OPA_WASM'] ?? join(homedir(), '.cache/deputy-ci/opa-1.22.2-wasm/opa')
 export const missingOpa = missingProgram(PROGRAM)
 
-export type Opa = {
+type Opa = {
   /** The answer to `deputy/decision`. */
   readonly decide: (input: object) => Promise<unknown>
   /** Of the bundle in use; null: none is. */

@@ -5,13 +5,13 @@ import type { Fields } from '../deputy.ts'
 import type { Visit } from '../browser.ts'
 
 /** What a server does with a refresh token that comes again, and with the access token before it. */
-export type Habits = {
+type Habits = {
   /** Spent a second time: its holder goes on (within a grace), it is refused, or it ends the grant. */
   readonly reuse: 'survives' | 'refuses' | 'kills'
   /** A refresh revokes the access token that was issued before. */
   readonly refreshKillsAccess: boolean
 }
-export type Introspected = { readonly active: boolean; readonly who: string | null }
+type Introspected = { readonly active: boolean; readonly who: string | null }
 export type AuthorizationServer = {
   readonly habits: Habits
   readonly token: string
@@ -32,7 +32,7 @@ export type Client = {
   /** Life of its access tokens in seconds. */
   readonly accessTtl: number
 }
-export type ServerOptions = {
+type ServerOptions = {
   /** Each signs in with the password `pw-NAME`. */
   readonly accounts: readonly string[]
   readonly clients: readonly Client[]

@@ -21,7 +21,7 @@ export const EARLY = 4
 /** Spring Authorization Server takes no two clients with one secret. */
 const secretOf = (client: string): string => `canary-client-secret-of-${client}-000000000000`
 const CONNECTIONS = { short: 'api.acme.test', long: 'api.stream.test' } as const
-export type ConnectionName = keyof typeof CONNECTIONS
+type ConnectionName = keyof typeof CONNECTIONS
 
 const listen = async (listener: RequestListener) => {
   const server = createServer({ keepAliveTimeout: 30_000 }, listener)
@@ -97,7 +97,7 @@ const startGlass = async (server: AuthorizationServer, slowMs: () => number) => 
   return { url, close, passed }
 }
 
-export type Visited = {
+type Visited = {
   /** Whom the caller said the call is for. */
   readonly for: string
   /** Whose token it was; null: it is not active. */

@@ -34,6 +34,8 @@ import {
 } from './shell.ts'
 
 export const MOST_LISTED = 200
+/** Of what no other list has more. */
+const NEWEST = `These are the newest ${MOST_LISTED}.`
 
 const personLink = ({ tenant, realm, id }: Person): Html =>
   html`<a href="${link('person', { tenant, realm, id })}">${plain(id)}</a>
@@ -115,6 +117,7 @@ const standingTable = (viewer: Viewer, rows: readonly StandingRow[]): Html =>
   )
 export const personPage = (viewer: Viewer, view: PersonView): Page => {
   const { person, held } = view
+  const runs = firstOf(view.runs, MOST_LISTED)
   const { tenant, realm, id } = person
   return consolePage(
     viewer,
@@ -156,7 +159,7 @@ export const personPage = (viewer: Viewer, view: PersonView): Page => {
             : '',
         ]),
       )}
-      ${runTable(viewer, view.runs, view.now)} ${standingTable(viewer, view.standings)}`,
+      ${runTable(viewer, runs.shown, view.now)} ${runs.more} ${standingTable(viewer, view.standings)}`,
   )
 }
 
@@ -313,8 +316,10 @@ export type WaitingView = {
   /** `id`: its authorization's. */
   readonly asks: readonly { readonly row: AskRow; readonly id: string }[]
 }
-export const waitingPage = (viewer: Viewer, view: WaitingView): Page =>
-  consolePage(
+export const waitingPage = (viewer: Viewer, view: WaitingView): Page => {
+  const asks = firstOf(view.asks, MOST_LISTED)
+  const flows = firstOf(view.flows, MOST_LISTED, NEWEST)
+  return consolePage(
     viewer,
     { here: `${HOME}/waiting`, title: 'What waits for a person' },
     html`${readOnly(viewer)}
@@ -324,9 +329,7 @@ export const waitingPage = (viewer: Viewer, view: WaitingView): Page =>
         head: ['What', 'For', 'Agent', 'Until', ''],
         none: 'No call waits for an approval.',
       },
-      view.asks
-        .slice(0, MOST_LISTED)
-        .map(({ row, id }) => [
+      asks.shown.map(({ row, id }) => [
           html`${row.kind === 'approval' ? 'Approval' : 'Stronger sign-in'}${row.status === 'given' ? ', given and not used yet' : ''}
             <span class="line soft"
               >${plain(row.operations.join(', '))} at ${plain(row.connection)}</span
@@ -337,15 +340,14 @@ export const waitingPage = (viewer: Viewer, view: WaitingView): Page =>
           viewer.acts.revoke ? actButton(viewer, 'End the waiting', { act: 'ask', id }) : '',
         ]),
     )}
+    ${asks.more}
     ${table(
       {
         caption: 'Consents',
         head: ['Connection', 'From', 'Agent', 'Since', 'Until'],
         none: 'No consent is under way.',
       },
-      view.flows
-        .slice(0, MOST_LISTED)
-        .map((flow) => [
+      flows.shown.map((flow) => [
           html`${plain(flow.connection)}
             <span class="line soft">${plain(flow.scopes.join(' '))}</span>`,
           personLink(ownerOf(flow)),
@@ -353,5 +355,7 @@ export const waitingPage = (viewer: Viewer, view: WaitingView): Page =>
           when(flow.createdAt),
           when(flow.expiresAt),
         ]),
-    )}`,
+    )}
+    ${flows.more}`,
   )
+}

@@ -1,6 +1,7 @@
 // People and what they connected, agents and what they touch, runs, and what waits for somebody.
 import { html } from 'hono/html'
 import type { AgentAbout } from '../../config/agents.ts'
+import { isTogether } from '../../consent/together.ts'
 import type {
   AgentOff,
   AskRow,
@@ -318,7 +319,9 @@ export type WaitingView = {
 }
 export const waitingPage = (viewer: Viewer, view: WaitingView): Page => {
   const asks = firstOf(view.asks, MOST_LISTED)
-  const flows = firstOf(view.flows, MOST_LISTED, NEWEST)
+  // One link for several consents is no consent: each of these has its row.
+  const single = view.flows.filter((flow) => !isTogether(flow))
+  const flows = firstOf(single, MOST_LISTED, NEWEST)
   return consolePage(
     viewer,
     { here: `${HOME}/waiting`, title: 'What waits for a person' },

@@ -1,6 +1,7 @@
 // What the lists of the console say of what they do not show. How they look is in browser.test.ts.
 import { expect, test } from 'vitest'
 import { MOST_LISTED, personPage, waitingPage } from '../../../proxy/people/console/lists_page.ts'
+import { TOGETHER } from '../../../proxy/consent/together.ts'
 import type { Viewer } from '../../../proxy/people/console/shell.ts'
 import { en } from '../../../proxy/people/languages/en.ts'
 import type { Page } from '../../../proxy/people/markup.ts'
@@ -27,4 +28,11 @@ test.each([MOST_LISTED, MOST_LISTED + 1])('of %i of each kind what is not shown 
   const person = { tenant: 'acme', realm: 'corp', id: 'alice' }
   const own = textOf(personPage(viewer, { person, held: [], runs, standings: [], now: 1 }))
   expect(own.includes('These are the newest 200. The operators')).toBe(!whole)
+})
+
+test('one link for several consents is no row beside theirs', () => {
+  const flows = ['github', TOGETHER].map((connection) => ({ ...common, connection, scopes: [] }))
+  const waiting = textOf(waitingPage(viewer, { asks: [], flows: flows as never }))
+  expect(waiting).toContain('github')
+  expect(waiting).not.toContain(TOGETHER)
 })

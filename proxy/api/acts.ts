@@ -106,8 +106,7 @@ export const createActs = ({ vault, runs, onEvent, ...deps }: Omit<ActsDeps, 'ag
       ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
       for (const run of live) await revokeRun(operator, run)
       const how = { ...by(operator), by: 'operator' } as const
-      const endStandings = () =>
-        deps.standing.endAll(person, agent === null ? {} : { agent }, how)
+      const endStandings = () => deps.standing.endAll(person, agent === null ? {} : { agent }, how)
       const standings = await endStandings()
       const ended = await connectionsOf(operator, person, agent)
       const authorizations = await deps.flows.cancel(person, agent)

@@ -160,7 +160,8 @@ export const personPage = (viewer: Viewer, view: PersonView): Page => {
             : '',
         ]),
       )}
-      ${runTable(viewer, runs.shown, view.now)} ${runs.more} ${standingTable(viewer, view.standings)}`,
+      ${runTable(viewer, runs.shown, view.now)} ${runs.more}
+      ${standingTable(viewer, view.standings)}`,
   )
 }
 
@@ -333,15 +334,15 @@ export const waitingPage = (viewer: Viewer, view: WaitingView): Page => {
         none: 'No call waits for an approval.',
       },
       asks.shown.map(({ row, id }) => [
-          html`${row.kind === 'approval' ? 'Approval' : 'Stronger sign-in'}${row.status === 'given' ? ', given and not used yet' : ''}
-            <span class="line soft"
-              >${plain(row.operations.join(', '))} at ${plain(row.connection)}</span
-            >`,
-          personLink(ownerOf(row)),
-          agentLink(row.agent),
-          when(row.expiresAt),
-          viewer.acts.revoke ? actButton(viewer, 'End the waiting', { act: 'ask', id }) : '',
-        ]),
+        html`${row.kind === 'approval' ? 'Approval' : 'Stronger sign-in'}${row.status === 'given' ? ', given and not used yet' : ''}
+          <span class="line soft"
+            >${plain(row.operations.join(', '))} at ${plain(row.connection)}</span
+          >`,
+        personLink(ownerOf(row)),
+        agentLink(row.agent),
+        when(row.expiresAt),
+        viewer.acts.revoke ? actButton(viewer, 'End the waiting', { act: 'ask', id }) : '',
+      ]),
     )}
     ${asks.more}
     ${table(
@@ -351,13 +352,13 @@ export const waitingPage = (viewer: Viewer, view: WaitingView): Page => {
         none: 'No consent is under way.',
       },
       flows.shown.map((flow) => [
-          html`${plain(flow.connection)}
-            <span class="line soft">${plain(flow.scopes.join(' '))}</span>`,
-          personLink(ownerOf(flow)),
-          agentLink(flow.agent),
-          when(flow.createdAt),
-          when(flow.expiresAt),
-        ]),
+        html`${plain(flow.connection)}
+          <span class="line soft">${plain(flow.scopes.join(' '))}</span>`,
+        personLink(ownerOf(flow)),
+        agentLink(flow.agent),
+        when(flow.createdAt),
+        when(flow.expiresAt),
+      ]),
     )}
     ${flows.more}`,
   )

@@ -11,7 +11,11 @@ const viewer: Viewer = {
   csrf: '',
   acts: { revoke: false, runs: false },
 }
-const textOf = (page: Page): string => page(en).body.toString()
+const textOf = (page: Page): string => {
+  const { body } = page(en)
+  if (body instanceof Promise) throw new Error('the page is not there at once')
+  return body.toString()
+}
 const owner = { tenant: 'acme', realm: 'corp', user: 'alice' }
 const common = { ...owner, agent: 'agent:triage', connection: 'github', createdAt: 1, expiresAt: 2 }
 const many = <T>(n: number, one: T): readonly T[] => Array.from({ length: n }, () => one)

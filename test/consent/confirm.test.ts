@@ -118,7 +118,9 @@ test('a link that is revoked while its tokens are being stored leaves nothing, a
     expect(revocations()).toBe(2)
     expect(failures().at(-1)).toMatchObject({ reason: 'ended_meanwhile', revoked: 'revoked' })
     expect(await house.vault.list({})).toEqual([])
-    await (await leg(await link('agent:other'), 'alice-acme', ALICE))()
+    await (
+      await leg(await link('agent:other'), 'alice-acme', ALICE)
+    )()
     const both = await leg(await link(), 'alice-acme', ALICE)
     expect(await both()).toEqual({ kind: 'used' })
     expect(revocations()).toBe(2)

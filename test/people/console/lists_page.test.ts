@@ -24,7 +24,13 @@ test.each([MOST_LISTED, MOST_LISTED + 1])('of %i of each kind what is not shown 
   const row = { ...common, kind: 'approval', status: 'pending', operations: [] } as never
   const asks = many(n, { row, id: 'ap_1' })
   const flows = many(n, { ...common, scopes: [] } as never)
-  const runs = many(n, { ...common, id: 'r', createdBy: 'x', connections: [], revokedAt: null } as never)
+  const runs = many(n, {
+    ...common,
+    id: 'r',
+    createdBy: 'x',
+    connections: [],
+    revokedAt: null,
+  } as never)
   const whole = n === MOST_LISTED
   const waiting = textOf(waitingPage(viewer, { asks, flows }))
   expect(waiting.match(/These are the newest 200/g) ?? []).toHaveLength(whole ? 0 : 2)

@@ -840,6 +840,10 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
+  /** Some of them in their order, and how many there are: counted up to 10,000 behind the page. */
+  readonly page: (
+    of: ConnectionsPage,
+  ) => Promise<{ readonly held: readonly HeldConnection[]; readonly total: number }>
   /** Whose it is and where it is used; null: there is none. */
   readonly locate: (
     credential: string,
@@ -1297,6 +1301,16 @@ export type HeldRow = Pick<
   CredentialRow,
   'tenant' | 'realm' | 'user' | 'connection' | 'status' | 'doubtfulSince'
 > & { readonly agent: string | null }
+/** null: whatever. */
+export type ConnectionsPage = {
+  readonly tenants: readonly string[] | null
+  readonly realm: string | null
+  readonly user: string | null
+  /** Name of a connection or of a provider. */
+  readonly at: string | null
+  readonly skip: number
+  readonly most: number
+}
 type PeoplePage = {
   readonly tenant: string | null
   readonly after: Person | null
@@ -1315,6 +1329,10 @@ export type Store = {
       readonly user?: string
       readonly connection?: string
     }) => Promise<readonly CredentialRow[]>
+    /** The same a page at a time, and how many there are: counted up to `count` behind the page. */
+    readonly page: (
+      of: ConnectionsPage & { readonly count: number },
+    ) => Promise<{ readonly rows: readonly CredentialRow[]; readonly total: number }>
     /** Who has any, in order, so many at a time; `after` null: from the first on. */
     readonly owners: (after: Person | null, most: number) => Promise<readonly Person[]>
     /**

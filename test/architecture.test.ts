@@ -346,7 +346,6 @@ describe('tests', () => {
       'people/console/browser.test.ts',
       'style and script, in a browser',
     ],
-    'people/console/lists_page.ts': ['people/console/browser.test.ts', 'pages, in a browser'],
     'people/console/now_page.ts': ['people/console/browser.test.ts', 'pages, in a browser'],
     'people/console/shell.ts': ['people/console/browser.test.ts', 'the frame of its pages'],
     'people/console/state_page.ts': ['people/console/browser.test.ts', 'pages, in a browser'],

@@ -73,6 +73,27 @@ export const createActs = ({ vault, runs, onEvent, ...deps }: Omit<ActsDeps, 'ag
 
   const revokeRun = createRunEnd({ runs, onEvent })
 
+  /** What a person connected, or what one agent of theirs may use of it. */
+  const connectionsOf = async (
+    operator: Operator,
+    person: Person,
+    agent: string | null,
+  ): Promise<readonly Ended[]> => {
+    const { tenant, realm, id } = person
+    const whole: HeldConnection[] = []
+    const kept: Ended[] = []
+    for (const held of await vault.list({ tenant, realm, id })) {
+      if (agent === null || held.agents.every((grant) => grant.agent === agent)) whole.push(held)
+      // Others were allowed the same account: it stays connected, for them.
+      else if (await vault.disallow(person, agent, held.connection)) {
+        const ended = { ...held, result: 'grant_removed' } as const
+        kept.push(ended)
+        await record(operator, ended, agent)
+      }
+    }
+    return [...kept, ...(await revoke(operator, whole, agent))]
+  }
+
   return {
     /** Ends these connections. Rejects with what could not be done, after all others were told. */
     revoke,
@@ -85,23 +106,17 @@ export const createActs = ({ vault, runs, onEvent, ...deps }: Omit<ActsDeps, 'ag
       ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
       for (const run of live) await revokeRun(operator, run)
       const how = { ...by(operator), by: 'operator' } as const
-      const standings = await deps.standing.endAll(person, agent === null ? {} : { agent }, how)
-      const whole: HeldConnection[] = []
-      const kept: Ended[] = []
-      for (const held of await vault.list({ tenant, realm, id })) {
-        if (agent === null || held.agents.every((grant) => grant.agent === agent)) whole.push(held)
-        // Others were allowed the same account: it stays connected, for them.
-        else if (await vault.disallow(person, agent, held.connection)) {
-          const ended = { ...held, result: 'grant_removed' } as const
-          kept.push(ended)
-          await record(operator, ended, agent)
-        }
-      }
+      const endStandings = () => deps.standing.endAll(person, agent === null ? {} : { agent }, how)
+      const standings = await endStandings()
+      const ended = await connectionsOf(operator, person, agent)
+      const authorizations = await deps.flows.cancel(person, agent)
+      // A consent may have come back from its provider while others were told of their end.
+      const late = await connectionsOf(operator, person, agent)
       return {
-        results: [...kept, ...(await revoke(operator, whole, agent))],
+        results: [...ended, ...late],
         runs: live.length,
-        standings,
-        authorizations: await deps.flows.cancel(person, agent),
+        standings: standings + (await endStandings()),
+        authorizations,
       }
     },
   }

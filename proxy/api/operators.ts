@@ -21,7 +21,7 @@ import {
 } from './operator.ts'
 import type { OperatorSignIn } from './operator_sso.ts'
 import * as shapes from './operators_schema.ts'
-import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
+import { createRest, given, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
 import { addRunRoutes, type RunApiDeps } from './runs.ts'
 import { addStandingRoutes, type StandingApiDeps } from './standings.ts'
 
@@ -61,7 +61,7 @@ export type OperatorsDeps = RestDeps &
         }
       }
     >
-    readonly vault: Pick<Vault, 'list' | 'disallow'>
+    readonly vault: Pick<Vault, 'list' | 'page' | 'disallow'>
     /** Where a credential is kept; null: nowhere. */
     readonly locate: (
       credential: string,
@@ -130,20 +130,24 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     const query = readQuery(c, shapes.connectionsQuery)
     const { user_id: id, tenant, realm, provider_id: wanted, limit, offset } = query
     if (tenant !== undefined) await gate.mustServe(operator, tenant)
-    const seen = (await vault.list(given({ id, tenant, realm }))).filter(
-      (held) =>
-        gate.serves(operator, held.person.tenant) &&
-        (wanted === undefined || held.connection === wanted || held.provider === wanted),
-    )
+    const { held, total } = await vault.page({
+      tenants: tenant === undefined ? (operator.tenants ?? null) : [tenant],
+      realm: realm ?? null,
+      user: id ?? null,
+      at: wanted ?? null,
+      skip: offset,
+      most: limit,
+    })
     await onEvent('operator.listed', {
       ...by(operator),
       what: 'user_connections',
-      found: seen.length,
+      found: total,
       ...(id === undefined ? {} : { user: { id, realm, tenant } }),
     })
-    const name = (held: HeldConnection): string =>
-      deps.connections().get(held.connection)?.provider.name ?? held.provider
-    return c.json(paged(seen, limit, offset, (held) => shapes.connectionShape(held, name(held))))
+    const name = ({ connection, provider }: HeldConnection): string =>
+      deps.connections().get(connection)?.provider.name ?? provider
+    const items = held.map((one) => shapes.connectionShape(one, name(one)))
+    return c.json({ items, limit, offset, page_count: items.length, total_count: total })
   })
 
   route('DELETE', '/v1/admin/user_connections/:id', async (c) => {
@@ -181,11 +185,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   addPeopleRoutes(rest, gate, deps, async (operator, person) => {
     const ended = await endAll(operator, person, null)
     const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
-    // A consent may have come back from its provider while the links were ended.
     const { tenant, realm, id } = person
-    const late = await revoke(operator, await vault.list({ tenant, realm, id }))
-    const left = (await vault.list({ tenant, realm, id })).length
-    return { ended: { ...ended, results: [...ended.results, ...late] }, erased, left }
+    return { ended, erased, left: (await vault.list({ tenant, realm, id })).length }
   })
   addRunRoutes(rest, gate, deps)
   addAgentRoutes(rest, gate, deps)

@@ -409,12 +409,17 @@ const METHODS = [
 const bodyOf = async (c: Context): Promise<unknown> => {
   if (!/^application\/(?:scim\+)?json\s*(?:;|$)/i.test(c.req.header('content-type') ?? ''))
     throw new ScimError(415, 'invalidSyntax', `the body must be ${TYPE}`)
+  let value: unknown
   try {
-    return parseStrictBytes(new Uint8Array(await c.req.arrayBuffer()))
+    value = parseStrictBytes(new Uint8Array(await c.req.arrayBuffer()))
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     throw new ScimError(400, 'invalidSyntax', 'the body is not JSON with one reading')
   }
+  // PostgreSQL would fail at it, and whoever pushes would try for ever.
+  if (/(?<!\\)(?:\\\\)*\\u0000/.test(JSON.stringify(value)))
+    throw new ScimError(400, 'invalidValue', 'text may hold no zero byte')
+  return value
 }
 const shownFor = (c: Context): Shown =>
   shownOf(c.req.query('attributes'), c.req.query('excludedAttributes'))
@@ -432,6 +437,8 @@ export const createScimApi = (deps: ScimDeps): Hono<Env> => {
       deps.stranger()
       throw new ScimError(401, null, 'the bearer is not the one of entitlements.scim')
     }
+    if (c.req.url.includes('%00'))
+      throw new ScimError(400, 'invalidValue', 'the address has a zero byte (%00)')
     await next()
     c.header('cache-control', 'no-store')
   })

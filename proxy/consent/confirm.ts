@@ -62,12 +62,22 @@ export const createKeeper = (parts: FlowParts) => {
     { tokens, account }: Earned,
     actor: object,
   ): Promise<Kept> => {
-    // Somebody may have revoked everything of this person while the provider was asked.
-    if ((await store.flows.byHash(flow.hash))?.status !== 'pending') {
+    const undone = async (): Promise<Kept> => {
       const revoked = await giveBack(connection, tokens)
       await event('failed', flow, { ...actor, reason: 'ended_meanwhile', revoked })
       return { kind: 'used' }
     }
+    /** What was stored goes; where others may use the account it stays, for them. */
+    const withdrawn = async (): Promise<Kept> => {
+      const { person, agent, connection } = flow
+      await vault.disallow(person, agent, connection)
+      const held = await vault.list({ ...person, connection })
+      if (held.some(({ agents }) => agents.length > 0)) return { kind: 'used' }
+      for (const { credential } of held) await vault.revoke(credential)
+      return undone()
+    }
+    // Somebody may have revoked everything of this person while the provider was asked.
+    if ((await store.flows.byHash(flow.hash))?.status !== 'pending') return undone()
     // What was granted, and all that it contains (RFC 6749 3.3).
     const granted = widened(connection.provider, tokens.scopes ?? [])
     const missing = lacking(connection.provider, granted, flow.scopes)
@@ -85,6 +95,9 @@ export const createKeeper = (parts: FlowParts) => {
           granted.includes(scope),
         ),
       })
+      // Whoever revoked while it was being stored saw nothing of it, and nobody else will end it.
+      const now = await store.flows.byHash(flow.hash)
+      if (now === null || now.status === 'failed') return await withdrawn()
     } catch (error) {
       const full = error instanceof Problem && error.code === 'tenant_quota'
       // Decided by the store, so that of two answers at one moment only one can have the place.

@@ -7,7 +7,7 @@ import type { Room } from './tenants.ts'
 
 export type FlowDeps = {
   readonly store: Pick<Store, 'flows' | 'credentials' | 'publish' | 'subscribe'>
-  readonly vault: Pick<Vault, 'look' | 'connect' | 'grant'>
+  readonly vault: Pick<Vault, 'look' | 'connect' | 'grant' | 'list' | 'disallow' | 'revoke'>
   readonly sealer: Pick<Sealer, 'seal' | 'open' | 'sealText' | 'openText' | 'hmac'>
   readonly client: Pick<
     OAuthClient,

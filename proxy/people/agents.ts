@@ -112,24 +112,29 @@ export const createAgentPages = (deps: AgentsDeps, frame: Frame, door: Door): Ho
   }
 
   /** Grants, runs, standing and links under way of this person; their accounts stay connected. */
-  const stop = async ({ person, verified }: Session, id: string, { held }: Known) => {
+  const stop = async ({ person, verified }: Session, id: string) => {
     const user = { ...person, verified }
+    const disallow = async () => {
+      for (const { connection, provider, credential } of await mine(person))
+        if (await vault.disallow(person, id, connection))
+          await record('connection.disconnected', {
+            user,
+            agent: { id },
+            connection,
+            provider,
+            credential,
+            result: 'agent',
+          })
+    }
     await deps.standing.endAll(person, { agent: id }, { by: 'person' })
-    for (const { connection, provider, credential } of held)
-      if (await vault.disallow(person, id, connection))
-        await record('connection.disconnected', {
-          user,
-          agent: { id },
-          connection,
-          provider,
-          credential,
-          result: 'agent',
-        })
+    await disallow()
     const { tenant, realm, id: of } = person
     for (const run of await deps.runs.list({ tenant, realm, user: of, agent: id }))
       if (run.revokedAt === null && (await deps.runs.revoke(run.id)))
         await record('run.revoked', { by: person, run: run.id, user: person, agent: { id } })
     await deps.flows.cancel(person, id)
+    // A consent may have come back from its provider meanwhile.
+    await disallow()
   }
 
   const act = async (
@@ -141,7 +146,7 @@ export const createAgentPages = (deps: AgentsDeps, frame: Frame, door: Door): Ho
     const tenant = place(id)
     const who = { agent: { id }, tenant, by: session.person, verified: session.verified }
     if (what === 'stop') {
-      await stop(session, id, known)
+      await stop(session, id)
       return 'stopped'
     }
     if (what === 'off') {

@@ -34,6 +34,23 @@ export const createCredentials = (
     const of = filter({ tenant, realm, user, connection })
     return rows(sql.list(of), of, credentialOf)
   },
+  page: async ({ tenants, realm, user, at: wanted, skip, most, count }) => {
+    if (tenants?.length === 0) return { rows: [], total: 0 }
+    const of = filter({ realm, user })
+    const places = (tenants ?? []).map((tenant, i) => [`tenant${i}`, tenant] as const)
+    const also = [
+      ...(tenants === null ? [] : [`tenant IN (${places.map(([name]) => `:${name}`).join(', ')})`]),
+      ...(wanted === null ? [] : ['(connection = :wanted OR provider = :wanted)']),
+    ]
+    const params = { ...of, ...Object.fromEntries(places), ...filter({ wanted }) }
+    const clause = also.map((one) => ` AND ${one}`).join('')
+    const found = await rows(sql.page(of, clause), { ...params, skip, most }, credentialOf)
+    const counted = await db.query([
+      sql.counted(of, clause),
+      checked({ ...params, most: skip + most + count }),
+    ])
+    return { rows: found, total: Number(counted[0]?.['n']) }
+  },
   owners: (after, most) => {
     const { tenant, realm, id } = after ?? { tenant: '', realm: '', id: '' }
     return rows(sql.owners, { tenant, realm, id, most }, (raw) => ({ ...raw }) as Person)

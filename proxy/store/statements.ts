@@ -77,6 +77,10 @@ const credentials = (now: string, dead: string) => {
     find: `${credentials} WHERE ${PERSON} AND connection = :connection ORDER BY slot`,
     list: (of: object) =>
       `${credentials} WHERE ${where(of)} ORDER BY tenant, realm, user_id, connection, slot`,
+    page: (of: object, also = '') =>
+      `${credentials} WHERE ${where(of)}${also} ORDER BY tenant, realm, user_id, connection, slot LIMIT :most OFFSET :skip`,
+    counted: (of: object, also = '') =>
+      `SELECT count(*) AS n FROM (SELECT 1 AS one FROM credentials WHERE ${where(of)}${also} LIMIT :most) AS held`,
     owners: `SELECT DISTINCT tenant, realm, user_id AS "id" FROM credentials WHERE (tenant, realm, user_id) > (:tenant, :realm, :id) ORDER BY tenant, realm, user_id LIMIT :most`,
     same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,

@@ -18,6 +18,11 @@ const CONTROL = /[\0-\x08\x0a-\x1f\x7f\u2028\u2029]/
 const MOST_ADDRESSES = 500
 
 const isAscii = (text: string): boolean => /^[\x20-\x7e]*$/.test(text)
+/** Letters that fit into one line with the name of the field (RFC 5322 2.1.1). */
+const LONGEST_LINE = 900
+/** Read as it is written: what looks like an encoded word would be decoded into something else. */
+const isPlain = (text: string): boolean =>
+  isAscii(text) && text.length <= LONGEST_LINE && !text.includes('=?')
 
 /** RFC 2047 2: words of at most 75 characters, none of which cuts a character in two. */
 const encodedWords = (text: string): string => {
@@ -51,7 +56,7 @@ const address = (all: string, refuse: (what: string) => never, field: string): s
   if (!isAscii(bare)) refuse(`\`${field}\`: an address must be ASCII`)
   if (name === '') return bare
   const said = name.replace(/^"(.*)"$/, '$1')
-  return isAscii(said)
+  return isPlain(said)
     ? `"${said.replaceAll(/["\\]/g, '\\$&')}" <${bare}>`
     : `${encodedWords(said)} <${bare}>`
 }
@@ -68,7 +73,7 @@ const fieldValue = (name: string, value: Json, refuse: (what: string) => never):
     return all.map((one) => address(one, refuse, name)).join(',\r\n ')
   }
   const text = textOf(value)
-  return isAscii(text) ? text : encodedWords(text)
+  return isPlain(text) ? text : encodedWords(text)
 }
 
 /** @param refuse throws what the model is told */

@@ -48,6 +48,8 @@ type Place = {
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
 
 const SLOT = 'default'
+/** Connections are counted so far behind the page that is asked for. */
+const MOST_COUNTED = 10_000
 /** What a refresh ended with, where the provider wants more than a new consent (tokens/refresh). */
 const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
   ['admin_required', 'admin'],
@@ -239,6 +241,31 @@ export const createVault = (deps: VaultDeps): Vault => {
     return provider === null || provider === at.row?.provider ? holdingOf(at, agent) : NOTHING
   }
 
+  /** With what their people allow agents. */
+  const heldOf = async (rows: readonly CredentialRow[]): Promise<readonly HeldConnection[]> => {
+    const held: HeldConnection[] = []
+    for (const row of rows) {
+      const person = ownerOf(row)
+      const agents = (await store.grants.list(person))
+        .filter((grant) => grant.connection === row.connection)
+        .map(({ agent, scopes, at, lastUsedAt = null }) => ({ agent, scopes, at, lastUsedAt }))
+      const { id: credential, connection, provider, account, scopes, storedAt } = row
+      const status = statusOf(row)
+      held.push({
+        credential,
+        person,
+        connection,
+        provider,
+        account,
+        status,
+        scopes,
+        agents,
+        storedAt,
+      })
+    }
+    return held
+  }
+
   const leases = createLeases({ store, sealer, clock, randomId, openRow })
 
   const connect: Vault['connect'] = async ({
@@ -346,33 +373,13 @@ export const createVault = (deps: VaultDeps): Vault => {
           ...(id === undefined ? {} : { user: id }),
           ...(connection === undefined ? {} : { connection }),
         })
-        const held: HeldConnection[] = []
-        for (const row of rows) {
-          const person = ownerOf(row)
-          const grants = (await store.grants.list(person)).filter(
-            (grant) => grant.connection === row.connection,
-          )
-          const agents = grants.map(({ agent, scopes, at, lastUsedAt = null }) => ({
-            agent,
-            scopes,
-            at,
-            lastUsedAt,
-          }))
-          const { provider, account, scopes, storedAt } = row
-          const status = statusOf(row)
-          held.push({
-            credential: row.id,
-            person,
-            connection: row.connection,
-            provider,
-            account,
-            status,
-            scopes,
-            agents,
-            storedAt,
-          })
-        }
-        return held
+        return heldOf(rows)
+      }),
+
+    page: (of) =>
+      guarded(async () => {
+        const { rows, total } = await store.credentials.page({ ...of, count: MOST_COUNTED })
+        return { held: await heldOf(rows), total }
       }),
 
     locate: (id) =>

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Ajv2020 } from 'ajv/dist/2020.js'
+import { createBrowser } from '../support/browser.ts'
 import { BACKEND, READER, startHouse } from '../support/house.ts'
 import type { House } from '../support/house.ts'
 import { conforming, docAt, faults, schemaIn, type Doc } from '../support/openapi.ts'
@@ -111,6 +112,25 @@ describe('revoking a person', () => {
     expect(await mayCall('alice', 'other')).toBe(true)
     const agent = house.client(house.deputy.agent, await house.tag('alice', 'acme', 'agent:late'))
     expect(await agent.auth.status({ id: link.id ?? '' })).toMatchObject({ failure: 'revoked' })
+  })
+
+  test('an account that comes back from its provider meanwhile goes as well', async () => {
+    await house.connect('alice', 'alice-acme')
+    const { url: link = '' } = await house.authorize('alice', 'acme', undefined, 'second')
+    const { promise: told, resolve: arrived } = Promise.withResolvers<void>()
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+    house.provider.before = ({ path }) =>
+      path === '/token/revocation' ? (arrived(), answered) : undefined
+    const ended = json(house.api('DELETE', '/v1/admin/users/alice/connections?tenant=acme'))
+    await told
+    const at = await house.walk(createBrowser(), link, 'alice-acme')
+    const body = { flow_id: at.searchParams.get('flow_id') ?? '', user_id: 'alice', tenant: 'acme' }
+    await house.verifier().post('/v1/auth/confirm_user', { body })
+    answer()
+    house.provider.before = () => {}
+    const { results } = (await ended).body as { readonly results: readonly object[] }
+    expect(results).toMatchObject([{ connection_id: 'acme' }, { connection_id: 'second' }])
+    expect((await house.operator().admin.userConnections.list()).total_count).toBe(0)
   })
 
   test('a provider that gives no answer is called failed; here the grant is gone all the same', async () => {

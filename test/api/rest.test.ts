@@ -80,6 +80,14 @@ describe('a query', () => {
       expect((await ask(`/things?${query}`)).json['detail']).toMatch(/is there twice/)
     expect((await ask('/things?usr=a')).json['detail']).toMatch(/^usr: is not known/i)
   })
+  test('that names a zero byte, in the path or the query, is refused before anybody looks for it', async () => {
+    const { ask } = house()
+    for (const path of ['/things?user_id=%00', '/things?user_id=a%00b', '/things/%00']) {
+      const { answer, json } = await ask(path)
+      expect([answer.status, json['code']]).toEqual([400, 'request_invalid'])
+    }
+    expect((await ask('/things?user_id=%2500')).answer.status).toBe(200)
+  })
 })
 
 describe('an answer', () => {

@@ -1,5 +1,5 @@
 // What waits for the application's word: late, twice, after a revocation, with another account.
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { Person } from '../../proxy/model.ts'
 import { ALICE, BOB, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
@@ -105,6 +105,30 @@ test.each([
     expect(await house.vault.list({})).toEqual([])
   },
 )
+
+test('a link that is revoked while its tokens are being stored leaves nothing, and other agents keep the account', async () => {
+  const { connect } = house.vault
+  const storing = vi.spyOn(house.vault, 'connect').mockImplementation(async (earned) => {
+    await house.flows.cancel(ALICE, 'agent:triage')
+    return connect(earned)
+  })
+  try {
+    const finish = await leg(await link(), 'alice-acme', ALICE)
+    expect(await finish()).toEqual({ kind: 'used' })
+    expect(revocations()).toBe(2)
+    expect(failures().at(-1)).toMatchObject({ reason: 'ended_meanwhile', revoked: 'revoked' })
+    expect(await house.vault.list({})).toEqual([])
+    await (
+      await leg(await link('agent:other'), 'alice-acme', ALICE)
+    )()
+    const both = await leg(await link(), 'alice-acme', ALICE)
+    expect(await both()).toEqual({ kind: 'used' })
+    expect(revocations()).toBe(2)
+    expect(await house.vault.list({})).toMatchObject([{ agents: [{ agent: 'agent:other' }] }])
+  } finally {
+    storing.mockRestore()
+  }
+})
 
 test('while it waits no second leg begins, and another account than the connected one is given back', async () => {
   const first = await awaiting('alice-private')

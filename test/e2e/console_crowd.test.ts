@@ -6,10 +6,12 @@ import { startConsoleWorld, type ConsoleWorld } from '../support/console.ts'
 import { crowd } from '../support/crowd.ts'
 
 const PEOPLE = 10_100
+const BACKEND = 'backend-0123456789012345678901234567'
 let world: ConsoleWorld
 beforeAll(async () => {
   world = await startConsoleWorld({
     held: [],
+    config: { operators: [{ name: 'backend', bearer: BACKEND, may: ['connections'] }] },
     before: (dir) => crowd(join(dir, 'deputy.db'), PEOPLE),
   })
 })
@@ -37,6 +39,25 @@ test('people come a page at a time, and one is found among all', async () => {
   const many = await at(browser, '/console/people?user=person-00098')
   expect(idsIn(await at(browser, hrefOf(many, 'More')))[0]).toBe('person-0009850')
   expect(await at(browser, '/console/people?user=nobody')).toContain('Nobody has connected')
+})
+
+test('the operators’ API reads a page of connections and no more, and every one is on one of them', async () => {
+  const ask = async (query: string) => {
+    const at = `${world.deputy.connect}/v1/admin/user_connections?${query}`
+    const answer = await fetch(at, { headers: { authorization: `Bearer ${BACKEND}` } })
+    return (await answer.json()) as {
+      readonly items: readonly { readonly user_id: string }[]
+      readonly total_count: number
+    }
+  }
+  const first = await ask('')
+  expect(first.items[0]?.user_id).toBe('person-0000000@north.example')
+  // There are 13,467: what lies far behind the page is not counted.
+  expect([first.items.length, first.total_count]).toEqual([25, 10_025])
+  const last = await ask('limit=100&offset=13400')
+  expect([last.items.length, last.total_count]).toEqual([67, 13_467])
+  expect(last.items.at(-1)?.user_id).toBe('person-0010099@north.example')
+  expect((await ask('provider_id=stream&limit=1&offset=3366')).total_count).toBe(3_367)
 })
 
 test('an agent of more people than are counted says so, and its people come a page at a time', async () => {

@@ -451,6 +451,13 @@ describe('bad input, and much of it', () => {
     const { status, body } = await scim('GET', `/Users?filter=${encodeURIComponent(filter)}`)
     expect([status, body['scimType']]).toEqual([400, 'invalidFilter'])
   })
+  test('a zero byte, which not every store can hold, is refused in a text and in an address', async () => {
+    const named = (userName: string) => scim('POST', '/Users', { schemas: [USER], userName })
+    expect(await named('a\0b')).toMatchObject({ status: 400, body: { scimType: 'invalidValue' } })
+    expect((await named('a\\u0000b')).status).toBe(201)
+    for (const path of ['/Users/%00', '/Users?filter=userName%20eq%20%22%00%22'])
+      expect((await scim('GET', path)).status).toBe(400)
+  })
   test('two clients at once lose nothing, and a stale If-Match is refused', async () => {
     const ids = await Promise.all(Array.from({ length: 20 }, (_, i) => user(`many${i}`)))
     const crowd = await group('crowd')

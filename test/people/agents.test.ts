@@ -1,6 +1,6 @@
 // The pages of agents over real HTTP: who sees what of one, who stops it, and what nobody can guess.
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { agentRows, agentsOf } from '../../proxy/config/agents.ts'
 import { readLogo, type Logo } from '../../proxy/config/logo.ts'
 import type { Person } from '../../proxy/model.ts'
@@ -158,6 +158,20 @@ describe('the pages of agents', () => {
     ])
     expect(named('run.revoked')).toMatchObject([{ agent: { id: TRIAGE } }])
     expect((await browser.open(page(TRIAGE))).status).toBe(404)
+  })
+
+  test('what is connected for an agent while it is stopped is stopped as well', async () => {
+    await connect(ALICE, TRIAGE)
+    const { cancel } = house.flows
+    const ending = vi.spyOn(house.flows, 'cancel').mockImplementation(async (person, agent) => {
+      await connect(ALICE, TRIAGE, 'second')
+      return cancel(person, agent)
+    })
+    const browser = createBrowser()
+    const visit = await signIn(browser, 'alice', page(TRIAGE))
+    await press(browser, visit, 'stop').finally(() => ending.mockRestore())
+    expect(await house.vault.look(ALICE, 'second', TRIAGE)).toMatchObject({ granted: null })
+    expect(named('connection.disconnected')).toHaveLength(2)
   })
 
   test('its owner sees for whom of their own tenant it acts, and switches it off and on, asked once more', async () => {

@@ -55,6 +55,16 @@ test('no statement reads a whole table but those that may: a million people make
   expect(scanned(sql.clients)).toEqual(['SCAN credentials USING COVERING INDEX credentials_client'])
 })
 
+test('a page of connections is read in the order of an index, and nothing is sorted for it', () => {
+  for (const also of ['', ' AND tenant IN (:tenant0, :tenant1)', ' AND provider = :wanted']) {
+    const plan = db.prepare(`EXPLAIN QUERY PLAN ${sql.page({}, also)}`).all()
+    expect(plan.map(({ detail }) => String(detail)).join()).toMatch(
+      /^(?:SCAN|SEARCH) credentials USING INDEX \S+( \(tenant=\?\))?$/,
+    )
+    expect(sql.counted({}, also)).toContain(' LIMIT :most)')
+  }
+})
+
 test('a page of a tenant’s people takes no more of any table than the page, and no row', () => {
   const tables = db
     .prepare(`EXPLAIN QUERY PLAN ${PAGE_OF_PEOPLE}`)

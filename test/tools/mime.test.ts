@@ -42,6 +42,17 @@ test('other letters than ASCII are encoded words that no character is cut by', (
   expect(text).toContain('Content-Type: text/html; charset=utf-8')
 })
 
+test('a text that looks like an encoded word, or is longer than a line may be, is read as it was written', () => {
+  for (const said of ['=?utf-8?B?cGFpZA==?=', 'long '.repeat(400)]) {
+    const text = mail({ to: `${said.slice(0, 300)} <j@example.com>`, subject: said, text: 'a' })
+    const subject = /^Subject: ([\s\S]+?)\r\nMIME/m.exec(text)?.[1] ?? ''
+    const words = [...subject.matchAll(/=\?UTF-8\?B\?([^?]+)\?=/g)]
+    expect(words.map(([, word = '']) => Buffer.from(word, 'base64').toString()).join('')).toBe(said)
+    expect(text.split('\r\n').every((line) => line.length < 998)).toBe(true)
+    expect(text).not.toContain('cGFpZA==?= <')
+  }
+})
+
 test.for([
   [
     { to: 'a@example.com\r\nBcc: evil@example.com' },

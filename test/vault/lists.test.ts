@@ -95,6 +95,31 @@ describe.each(await kinds())('lists of the $name store', ({ place, skip }) => {
     expect(turns).toBeGreaterThan(0)
   })
 
+  test('a page of connections is asked of the store as a page, and what is behind it is counted only so far', async () => {
+    const ids = Array.from({ length: 12 }, (_, i) => `p${String(i).padStart(2, '0')}`)
+    for (const id of ids) await connect(person(id, id < 'p04' ? 'acme' : 'beta'))
+    await connect(person('p05', 'beta'), { connection: 'google' })
+    const all = { tenants: null, realm: null, user: null, at: null, skip: 0, most: 3, count: 4 }
+    const page = async (of: Partial<typeof all> | { readonly [name: string]: unknown }) => {
+      const { rows, total } = await store.credentials.page({ ...all, ...of })
+      return [rows.map(({ user, connection }) => `${user} ${connection}`).join(), total]
+    }
+    expect(await page({})).toEqual(['p00 github,p01 github,p02 github', 7])
+    expect(await page({ skip: 4 })).toEqual(['p04 github,p05 github,p05 google', 11])
+    expect(await page({ skip: 12 })).toEqual(['p11 github', 13])
+    expect(await page({ skip: 99 })).toEqual(['', 13])
+    expect(await page({ tenants: ['beta', 'acme'], skip: 3 })).toEqual([
+      'p03 github,p04 github,p05 github',
+      10,
+    ])
+    expect(await page({ tenants: ['acme'], skip: 3, most: 9 })).toEqual(['p03 github', 4])
+    expect(await page({ tenants: [] })).toEqual(['', 0])
+    expect(await page({ at: 'google' })).toEqual(['p05 google', 1])
+    expect((await page({ at: 'github', count: 99 }))[1]).toBe(13)
+    expect(await page({ user: 'p05', realm: 'corp' })).toEqual(['p05 github,p05 google', 2])
+    expect(await page({ user: 'p05', realm: 'else' })).toEqual(['', 0])
+  })
+
   test('a person has each connection and agent once, and what is doubtful needs a new consent', async () => {
     const ada = person('ada')
     await connect(ada, { agent: 'b' })

@@ -338,7 +338,9 @@ export const createConsole = (deps: ConsoleDeps): Console => {
     const asks = await each(operator, (of) => deps.asks.list({ ...of, most: MOST_WAITING }))
     return waitingPage(viewer, {
       flows: flows.sort((a, b) => b.createdAt - a.createdAt),
-      asks: asks.map((row) => ({ row, id: authorizationIdOf(row) })),
+      asks: asks
+        .sort((a, b) => b.createdAt - a.createdAt)
+        .map((row) => ({ row, id: authorizationIdOf(row) })),
     })
   })
 
@@ -383,7 +385,8 @@ export const createConsole = (deps: ConsoleDeps): Console => {
     const { csrf, ...fields } = await c.req.parseBody().catch(() => ({ csrf: '' })) // it is no form
     if (!frame.same(csrf, frame.csrf(session, HOME))) return null
     const texts = Object.entries(fields).flatMap(([name, value]) =>
-      typeof value === 'string' ? [[name, value] as const] : [],
+      // PostgreSQL would fail at a zero byte; nothing is called so.
+      typeof value === 'string' && !value.includes('\0') ? [[name, value] as const] : [],
     )
     return { session, fields: Object.fromEntries(texts) }
   }

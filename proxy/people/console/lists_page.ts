@@ -1,6 +1,7 @@
 // People and what they connected, agents and what they touch, runs, and what waits for somebody.
 import { html } from 'hono/html'
 import type { AgentAbout } from '../../config/agents.ts'
+import { isTogether } from '../../consent/together.ts'
 import type {
   AgentOff,
   AskRow,
@@ -34,6 +35,8 @@ import {
 } from './shell.ts'
 
 export const MOST_LISTED = 200
+/** Of what no other list has more. */
+const NEWEST = `These are the newest ${MOST_LISTED}.`
 
 const personLink = ({ tenant, realm, id }: Person): Html =>
   html`<a href="${link('person', { tenant, realm, id })}">${plain(id)}</a>
@@ -115,6 +118,7 @@ const standingTable = (viewer: Viewer, rows: readonly StandingRow[]): Html =>
   )
 export const personPage = (viewer: Viewer, view: PersonView): Page => {
   const { person, held } = view
+  const runs = firstOf(view.runs, MOST_LISTED)
   const { tenant, realm, id } = person
   return consolePage(
     viewer,
@@ -156,7 +160,8 @@ export const personPage = (viewer: Viewer, view: PersonView): Page => {
             : '',
         ]),
       )}
-      ${runTable(viewer, view.runs, view.now)} ${standingTable(viewer, view.standings)}`,
+      ${runTable(viewer, runs.shown, view.now)} ${runs.more}
+      ${standingTable(viewer, view.standings)}`,
   )
 }
 
@@ -313,8 +318,12 @@ type WaitingView = {
   /** `id`: its authorization's. */
   readonly asks: readonly { readonly row: AskRow; readonly id: string }[]
 }
-export const waitingPage = (viewer: Viewer, view: WaitingView): Page =>
-  consolePage(
+export const waitingPage = (viewer: Viewer, view: WaitingView): Page => {
+  const asks = firstOf(view.asks, MOST_LISTED)
+  // One link for several consents is no consent: each of these has its row.
+  const single = view.flows.filter((flow) => !isTogether(flow))
+  const flows = firstOf(single, MOST_LISTED, NEWEST)
+  return consolePage(
     viewer,
     { here: `${HOME}/waiting`, title: 'What waits for a person' },
     html`${readOnly(viewer)}
@@ -324,34 +333,33 @@ export const waitingPage = (viewer: Viewer, view: WaitingView): Page =>
         head: ['What', 'For', 'Agent', 'Until', ''],
         none: 'No call waits for an approval.',
       },
-      view.asks
-        .slice(0, MOST_LISTED)
-        .map(({ row, id }) => [
-          html`${row.kind === 'approval' ? 'Approval' : 'Stronger sign-in'}${row.status === 'given' ? ', given and not used yet' : ''}
-            <span class="line soft"
-              >${plain(row.operations.join(', '))} at ${plain(row.connection)}</span
-            >`,
-          personLink(ownerOf(row)),
-          agentLink(row.agent),
-          when(row.expiresAt),
-          viewer.acts.revoke ? actButton(viewer, 'End the waiting', { act: 'ask', id }) : '',
-        ]),
+      asks.shown.map(({ row, id }) => [
+        html`${row.kind === 'approval' ? 'Approval' : 'Stronger sign-in'}${row.status === 'given' ? ', given and not used yet' : ''}
+          <span class="line soft"
+            >${plain(row.operations.join(', '))} at ${plain(row.connection)}</span
+          >`,
+        personLink(ownerOf(row)),
+        agentLink(row.agent),
+        when(row.expiresAt),
+        viewer.acts.revoke ? actButton(viewer, 'End the waiting', { act: 'ask', id }) : '',
+      ]),
     )}
+    ${asks.more}
     ${table(
       {
         caption: 'Consents',
         head: ['Connection', 'From', 'Agent', 'Since', 'Until'],
         none: 'No consent is under way.',
       },
-      view.flows
-        .slice(0, MOST_LISTED)
-        .map((flow) => [
-          html`${plain(flow.connection)}
-            <span class="line soft">${plain(flow.scopes.join(' '))}</span>`,
-          personLink(ownerOf(flow)),
-          agentLink(flow.agent),
-          when(flow.createdAt),
-          when(flow.expiresAt),
-        ]),
-    )}`,
+      flows.shown.map((flow) => [
+        html`${plain(flow.connection)}
+          <span class="line soft">${plain(flow.scopes.join(' '))}</span>`,
+        personLink(ownerOf(flow)),
+        agentLink(flow.agent),
+        when(flow.createdAt),
+        when(flow.expiresAt),
+      ]),
+    )}
+    ${flows.more}`,
   )
+}

@@ -148,14 +148,12 @@ export const onward = (
         ${list.next === null ? '' : html`<a href="${link(path, { ...of, after: list.next })}" rel="next">More</a>`}
       </p>`
 
-/** The first of many. */
+/** The first of many. @param told of which they are the first */
 export const firstOf = <T>(
   all: readonly T[],
   most: number,
+  told = `These are the newest ${most}. The operators’ API has all of them.`,
 ): { readonly shown: readonly T[]; readonly more: Html | '' } => ({
   shown: all.slice(0, most),
-  more:
-    all.length > most
-      ? html`<p class="soft">These are the newest ${most}. The operators’ API has all of them.</p>`
-      : '',
+  more: all.length > most ? html`<p class="soft">${told}</p>` : '',
 })

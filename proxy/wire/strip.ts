@@ -313,6 +313,9 @@ export const fieldsOf = (
 ): Readonly<Record<string, string>> => {
   const found: Record<string, string> = {}
   for (const { name, pieces, value } of fields) {
+    // The field by which a form names its charset (HTML, 4.10.21): some readers obey, and read all others by it.
+    if (foldName(name) === '_charset_' && !/^utf-?8$/i.test(value()))
+      throw new Problem('request_invalid', 'the body names another charset than UTF-8')
     if (!pieces.some((piece) => sameField(piece, names))) continue
     if (pieces.length > 1 || !names.includes(name) || Object.hasOwn(found, name)) {
       throw new Problem('request_invalid', 'a field of the body has more than one reading')

@@ -25,7 +25,7 @@ const elementsOf = (header: string): readonly ReadonlyMap<string, string>[] =>
   [...header.matchAll(/(?:[^,"]|"[^"]*")+/g)].map(
     ([element]) =>
       new Map(
-        [...element.matchAll(/([\w-]+)=("[^"]*"|[^;,\s]*)/g)].map(([, name = '', value = '']) => [
+        [...element.matchAll(/(?<![\w-])([\w-]+)=("[^"]*"|[^;,\s]*)/g)].map(([, name = '', value = '']) => [
           name.toLowerCase(),
           value.replace(/^"(.*)"$/, '$1'),
         ]),

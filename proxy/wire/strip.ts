@@ -133,7 +133,8 @@ const named = (name: string, has: (folded: string) => boolean): string | null =>
   const bracket = plain.indexOf('[')
   if (bracket === -1) return has(plain) ? plain : has(folded) ? folded : null
   // `user[access_token]` is a member of that name to Rack and PHP; `card[token]` may be anybody's.
-  const inner = /\[((?:access|bearer|oauth)_token|\w*passw\w*)\]$/.exec(plain)?.[1] ?? ''
+  const last = plain.endsWith(']') ? plain.slice(plain.lastIndexOf('[') + 1, -1) : ''
+  const inner = FORM.has(last) || (last.includes('passw') && /^\w+$/.test(last)) ? last : ''
   const forms = [plain.slice(0, bracket), plain.replace('[', '_').replace(/\]$/, ''), inner]
   return forms.find(has) ?? null
 }
@@ -217,8 +218,12 @@ export const providedValues = (target: Target, provider: Provider): readonly str
 
 // Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET
 // reads `%u0061` too.
+const rawName = (pair: string): string => {
+  const end = pair.indexOf('=')
+  return end === -1 ? pair : pair.slice(0, end)
+}
 const formName = (pair: string): string =>
-  (pair.split('=', 1)[0] ?? '')
+  rawName(pair)
     .replaceAll('+', ' ')
     .replaceAll(/%(?:u([0-9a-f]{4})|([0-9a-f]{2}))/gi, (_, wide?: string, hex?: string) =>
       String.fromCharCode(parseInt(wide ?? hex ?? '', 16)),
@@ -244,18 +249,28 @@ export const stripForm = (
 ): { readonly bytes: Buffer; readonly stripped: readonly string[] } => {
   const has = listed(FORM, names)
   const stripped = new Set<string>()
+  // A form of 1 MB may have a million pairs, and few names.
+  const judged = new Map<string, string | null>()
+  const credentialOf = (piece: string): string | null => {
+    const raw = rawName(piece)
+    let found = judged.get(raw)
+    if (found === undefined) {
+      const name = formName(raw)
+      refuseOverride(name, 'body')
+      judged.set(raw, (found = named(name, has)))
+    }
+    return found
+  }
   const kept = bytes
     .toString('latin1')
     .split('&')
     .filter((pair) => {
-      const [first = '', ...rest] = pair.split(';').map(formName)
-      for (const name of [first, ...rest]) refuseOverride(name, 'body')
-      if (rest.some((name) => named(name, has) !== null)) {
+      const [first = null, ...rest] = pair.split(';').map(credentialOf)
+      if (rest.some((credential) => credential !== null)) {
         throw new Problem('request_invalid', 'the body hides a credential behind a semicolon')
       }
-      const credential = named(first, has)
-      if (credential !== null) stripped.add(`body:${credential}`)
-      return credential === null
+      if (first !== null) stripped.add(`body:${first}`)
+      return first === null
     })
   return stripped.size === 0
     ? { bytes, stripped: [] }
@@ -283,6 +298,7 @@ export const formFields = (bytes: Buffer): readonly Field[] =>
   bytes
     .toString('latin1')
     .split('&')
+    .filter((pair) => pair !== '')
     .map((pair) => ({
       name: formName(pair),
       // As it stands, too, where only some would decode it so.
@@ -312,11 +328,17 @@ export const fieldsOf = (
   names: readonly string[],
 ): Readonly<Record<string, string>> => {
   const found: Record<string, string> = {}
+  const known = new Map<string, boolean>()
+  const wanted = (piece: string): boolean => {
+    let one = known.get(piece)
+    if (one === undefined) known.set(piece, (one = sameField(piece, names)))
+    return one
+  }
   for (const { name, pieces, value } of fields) {
     // The field by which a form names its charset (HTML, 4.10.21): some readers obey, and read all others by it.
     if (foldName(name) === '_charset_' && !/^utf-?8$/i.test(value()))
       throw new Problem('request_invalid', 'the body names another charset than UTF-8')
-    if (!pieces.some((piece) => sameField(piece, names))) continue
+    if (!pieces.some(wanted)) continue
     if (pieces.length > 1 || !names.includes(name) || Object.hasOwn(found, name)) {
       throw new Problem('request_invalid', 'a field of the body has more than one reading')
     }

@@ -13,6 +13,7 @@ import {
   stripQuery,
   stripUserinfo,
 } from '../../proxy/wire/strip.ts'
+import { cpuMs } from '../support/pace.ts'
 import { codeOf, NAUGHTY, provider } from './fixture.ts'
 
 const query = (text: string): readonly [string, readonly string[]] => {
@@ -510,4 +511,16 @@ describe('userinfo', () => {
   ])('%s leaves as %s', (url, left, cut) => {
     expect(stripUserinfo(url)).toEqual({ url: left, stripped: cut ? ['url:userinfo'] : [] })
   })
+})
+
+test('a name that was made to be read for ever is read in a time that grows with its length, and so is a form', () => {
+  const long = `[${'passw'.repeat(30_000)}`
+  const most = '&'.repeat(1_000_000)
+  const all = cpuMs(() => {
+    expect(form(`${long}=1`)).toEqual([`${long}=1`, []])
+    expect(jsonCredential({ [long]: 1 }, [])).toBe(null)
+    expect(form(most)).toEqual([most, []])
+    expect(fieldsOf(formFields(Buffer.from(most.replaceAll('&', 'a&'))), ['title'])).toEqual({})
+  })
+  expect(all).toBeLessThan(4_000)
 })

@@ -36,7 +36,7 @@ const NAMES_USER =
 // How Box, Dropbox, Redmine and Symfony are told to act as somebody else, and what front servers
 // call whom they know.
 const ACTS_AS =
-  /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|run-?as-user|user-?info|mscrm-?caller-?id|caller-?(?:object-?)?id|(?:trino|presto|clickhouse|hasura)-(?:user|role)(?:-id)?|client-(?:(?:[is]-)?dn|verify))$/
+  /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|run-?as-user|user-?(?:info|name)|mscrm-?caller-?id|caller-?(?:object-?)?id|(?:trino|presto|clickhouse|hasura)-(?:user|role)(?:-id)?|client-(?:(?:[is]-)?dn|verify))$/
 /** Only these whole names: `x-user-agent` names no person. */
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
@@ -44,7 +44,7 @@ const NAMES_USER_EXACTLY =
 // Vendors invent names faster than lists grow, so every name that speaks of a credential, or of
 // acting as somebody, counts as one.
 const SPEAKS =
-  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|(?:api|access|app|developer|license|write|deploy|admin)-?key$|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
+  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|(?:api|access|app|developer|license|write|deploy|admin)-?key$|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|t?otp|[m2]fa|hmac|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|sign|creds?|ticket|assume-(?:role|user)|do-?as)$)/
 /**
  * A name that ends in `key` is a credential, unless the key only tells things apart or encrypts the
  * caller's own data.
@@ -68,6 +68,8 @@ const QUERY_SPEAKS = new RegExp(
   ].join('|'),
 )
 
+const speaks = (folded: string): boolean => SPEAKS.test(folded) || KEY.test(folded)
+
 /** Is this header (lower case) a credential, or a way to change what policy saw? */
 export const isCredentialHeader = (name: string, provider: Provider): boolean => {
   if (provider.strip.headers.includes(name)) return true
@@ -75,10 +77,9 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
   const folded = foldHeader(name)
   return (
     ELSEWHERE.has(folded) ||
+    speaks(folded) ||
     folded === foldHeader(provider.present.header.toLowerCase()) ||
     provider.strip.headers.includes(folded) ||
-    SPEAKS.test(folded) ||
-    KEY.test(folded) ||
     NAMES_USER.test(folded) ||
     ACTS_AS.test(folded) ||
     NAMES_USER_EXACTLY.test(folded)
@@ -366,7 +367,7 @@ export const jsonCredential = (value: unknown, names: readonly string[]): string
 }
 
 /**
- * First field of a `multipart/form-data` body that is a listed credential; else null.
+ * First field of a `multipart/form-data` body that is a listed credential, or header of a part that is one; else null.
  * @throws Problem `request_invalid` for an overriding field
  */
 export const multipartCredential = (
@@ -377,7 +378,8 @@ export const multipartCredential = (
   for (const part of parts) {
     const name = formName(part.name)
     refuseOverride(name, 'body')
-    const credential = named(name, has)
+    const header = part.headers.find((one) => speaks(foldHeader(one))) ?? null
+    const credential = named(name, has) ?? header
     if (credential !== null) return credential
   }
   return null

@@ -46,7 +46,8 @@ describe('a header', () => {
       'by which front servers name the user',
       ['remote-user', 'x-forwarded-email', 'x_webauth_user'],
     ],
-    ['that acts as somebody', ['x-run-as', 'x-trino-user']],
+    ['that acts as somebody', ['x-run-as', 'x-trino-user', 'x-openam-username']],
+    ['that proves or signs for somebody', ['x-totp', 'x-mfa', 'x-2fa-code', 'x-hmac', 'x-sign']],
     ['that is a user by its whole name', ['x-user-id', 'groups', 'x_roles']],
   ])('%s is cut out, and named', (_what, names) => {
     expect(cut(...names)).toEqual(each(names))
@@ -370,6 +371,9 @@ describe('a multipart body', () => {
     [part('Content-Disposition: form-data; name="f"', 'name="token"\r\n-- XX'), null],
     [part('Content-Disposition: form-data; name="f"', ''), null],
     [field('access_token'), 'access_token'],
+    [part('Content-Disposition: form-data; name="a"\r\nAuthorization: x'), 'authorization'],
+    [part('X-Api_Key: x\r\nContent-Disposition: form-data; name="a"'), 'x-api_key'],
+    [part('Content-Disposition: form-data; name="a"\r\nContent-Id: x\r\nExpires: 0'), null],
     ['', null],
   ])('%j → %j', (parts, name) => {
     expect(read(`${parts}--XX--\r\n`)).toBe(name)

@@ -64,8 +64,7 @@ function* jwtsIn(text: string): Generator<string> {
   for (let at = text.indexOf(HEAD); at !== -1;) {
     const head = pieceEnd(text, at)
     const claims = text[head] === '.' ? pieceEnd(text, head + 1) : head
-    if (claims > head + 1 && text[claims] === '.')
-      yield text.slice(at, pieceEnd(text, claims + 1))
+    if (text[claims] === '.') yield text.slice(at, pieceEnd(text, claims + 1))
     at = text.indexOf(HEAD, head)
   }
 }
@@ -88,7 +87,8 @@ export const createTagSearch = (
   }
   const holds = (text: string): boolean =>
     text.length >= SHORTEST &&
-    ((SUSPECT.test(text) && [...new Set([text, unescaped(text), pairs(text)])].some(bare)) || holdsKey(text))
+    ((SUSPECT.test(text) && [...new Set([text, unescaped(text), pairs(text)])].some(bare)) ||
+      holdsKey(text))
   return {
     holds,
     target(target) {

@@ -135,7 +135,7 @@ const named = (name: string, has: (folded: string) => boolean): string | null =>
   if (bracket === -1) return has(plain) ? plain : has(folded) ? folded : null
   // `user[access_token]` is a member of that name to Rack and PHP; `card[token]` may be anybody's.
   const last = plain.endsWith(']') ? plain.slice(plain.lastIndexOf('[') + 1, -1) : ''
-  const inner = FORM.has(last) || (last.includes('passw') && /^\w+$/.test(last)) ? last : ''
+  const inner = FORM.has(last) || last.includes('passw') ? last : ''
   const forms = [plain.slice(0, bracket), plain.replace('[', '_').replace(/\]$/, ''), inner]
   return forms.find(has) ?? null
 }

@@ -137,7 +137,12 @@ describe('policy sees the same members whatever the type says', () => {
       expect(seen(typed(`text/plain; charset=${charset}`, 'é'), PARTS, labels)).toEqual({
         '/labels': 'é',
       })
-    for (const type of ['text/plain; charset=utf-7', 'text/plain; charset=utf-16', 'text', 'x/y; z'])
+    for (const type of [
+      'text/plain; charset=utf-7',
+      'text/plain; charset=utf-16',
+      'text',
+      'x/y; z',
+    ])
       expect(code(typed(type, '+AGE-'), PARTS, labels)).toBe('unsupported_media_type')
     // Nobody needs to know what else it holds.
     expect(code(typed('text/plain; charset=utf-7', '+AGE-'), PARTS, none)).toBeNull()

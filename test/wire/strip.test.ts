@@ -517,6 +517,12 @@ describe('userinfo', () => {
   })
 })
 
+test('a member of a field that is a credential is cut out of a form, by its whole name', () => {
+  expect(form('user[access_token]=x&a=1')).toEqual(['a=1', ['body:access_token']])
+  const other = 'user[access_tokens=1&user[access_tokens]=1&user[a]=1'
+  expect(form(other)).toEqual([other, []])
+})
+
 test('a name that was made to be read for ever is read in a time that grows with its length, and so is a form', () => {
   const long = `[${'passw'.repeat(30_000)}`
   const most = '&'.repeat(1_000_000)

@@ -213,6 +213,14 @@ describe('what kind of body', () => {
       stripped: [],
       unseen: true,
     })
+    const upload = { upload: true }
+    expect(await look({ ...of('{"a":1}'), operation: upload }, limits)).toMatchObject({
+      bytes: Buffer.from('{"a":1}'),
+      unzipped: true,
+    })
+    const chunked = { ...headers, 'content-length': '', 'transfer-encoding': 'chunked' }
+    const longer = { body: 'x'.repeat(61), headers: chunked, operation: upload }
+    expect(await look(longer, limits)).toMatchObject({ state: 'too_large', bytes: null })
     expect(await look({ body: '{"a":1}', headers: json })).not.toHaveProperty('unzipped')
     const none = { headers: { ...headers, 'transfer-encoding': 'chunked' }, early: Buffer.alloc(0) }
     expect(await look(none)).toMatchObject({ state: 'none', unzipped: true })

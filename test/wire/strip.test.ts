@@ -521,6 +521,8 @@ test('a member of a field that is a credential is cut out of a form, by its whol
   expect(form('user[access_token]=x&a=1')).toEqual(['a=1', ['body:access_token']])
   const other = 'user[access_tokens=1&user[access_tokens]=1&user[a]=1'
   expect(form(other)).toEqual([other, []])
+  const { stripped } = stripForm(Buffer.from('login[password]=x&login[passwords]=x'), ['password'])
+  expect(stripped).toEqual(['body:password'])
 })
 
 test('a name that was made to be read for ever is read in a time that grows with its length, and so is a form', () => {

@@ -66,7 +66,7 @@ const split = (block: string, end: string): { lines: readonly string[]; rest: st
 const headerOf = (line: string): readonly [string, string] => {
   const [, name = '', value = ''] = HEADER.exec(line) ?? []
   if (name === '') throw refused('it has a malformed header')
-  return [name, value.replace(/[ \t]+$/, '')]
+  return [name, value.replace(/(?<![ \t])[ \t]+$/, '')]
 }
 
 /** The headers around the request: they say that it is one, and nothing else. */

@@ -25,10 +25,9 @@ const elementsOf = (header: string): readonly ReadonlyMap<string, string>[] =>
   [...header.matchAll(/(?:[^,"]|"[^"]*")+/g)].map(
     ([element]) =>
       new Map(
-        [...element.matchAll(/([\w-]+)=("[^"]*"|[^;,\s]*)/g)].map(([, name = '', value = '']) => [
-          name.toLowerCase(),
-          value.replace(/^"(.*)"$/, '$1'),
-        ]),
+        [...element.matchAll(/(?<![\w-])([\w-]+)=("[^"]*"|[^;,\s]*)/g)].map(
+          ([, name = '', value = '']) => [name.toLowerCase(), value.replace(/^"(.*)"$/, '$1')],
+        ),
       ),
   )
 

@@ -128,7 +128,6 @@ export const events = (
           ),
         )
       raw = true
-      raw = true
       out += [...event, lines.rest()].join('\n')
       event = []
     }

@@ -311,11 +311,10 @@ export const createForward = (deps: {
             ? 'as_asked'
             : 'identity',
     })
+    /** A newer try took over, and what undici still tells of this one is nobody's. */
     let over = false
     /** While its answer waits: `lost` is how its connection ended meanwhile, which matters only to an answer that is passed on. */
     let held: { lost: Error | null } | null = null
-    /** What undici still tells is nobody's. */
-    const past = (): boolean => call.done || over
     let peek: (Peek & { readonly pass: () => void }) | null = null
     const retry = (
       started: Dispatcher.DispatchController,
@@ -411,11 +410,11 @@ export const createForward = (deps: {
           if (call.done) started.abort(new Error('the call has ended'))
         },
         onRequestUpgrade(_started, code, answered, socket) {
-          if (past()) socket.destroy()
+          if (over) socket.destroy()
           else upgraded(call, code, answered, socket)
         },
         onResponseStart(started, code) {
-          if (past()) return
+          if (over) return
           if (code === 101) return stop(call, fault(new Error('bad upgrade'), call.sent))
           // Interim answers are of one hop (RFC 9110 15.2).
           if (code < 200) return
@@ -458,7 +457,7 @@ export const createForward = (deps: {
           else peek = { ...looking, pass }
         },
         onResponseData(started, chunk) {
-          if (past()) return
+          if (over) return
           call.seen = tick
           if (peek === null) return flow(started, chunk)
           const looked = peek.chunk(chunk)
@@ -467,13 +466,13 @@ export const createForward = (deps: {
             retry(started, injected, 'body', () => release(started))
         },
         onResponseEnd(ended) {
-          if (past()) return
+          if (over) return
           if (peek !== null) release(null)
           const trailers = flatSection(ended.rawTrailers)
           answers.end(call, trailers)
         },
         onResponseError(_started, error) {
-          if (past()) return
+          if (over) return
           if (held === null) failed(error)
           else held.lost = error
         },

@@ -184,28 +184,40 @@ export const inspect = (
   const bytes = early ?? readUpTo(req, cap)
   const given = { route, act, cap, headers: req.headers }
   if (coding === 'identity') return read(bytes, streamed, media, given)
-  return unzipped(bytes, cap).then(async (plain) => {
+  return unpacked(bytes, cap).then(async ({ packed, plain }) => {
+    // What it holds passes the limit, as an upload may: it goes on as it came.
+    if (packed !== null && plain === null && operation.upload)
+      return { ...streamed, state: 'too_large', ...asBytes(packed), unseen: true }
     const body = await read(plain, streamed, media, given)
     return body.state === 'too_large' ? body : { ...body, unzipped: true }
   })
 }
 
+/** What will be sent. */
+const asBytes = (bytes: Buffer): Pick<Body, 'bytes' | 'declared' | 'digest'> => ({
+  bytes,
+  declared: bytes.length,
+  digest: `sha256:${hash('sha256', bytes, 'hex')}`,
+})
+
 /**
- * What a body says that came as gzip. Others unpack strange ones otherwise, so it is sent as it was read.
- * @throws Problem 400 request_invalid, 413 request_too_large
+ * What a body says that came as gzip; null: more than `cap` bytes. Others unpack strange ones otherwise, so it is sent as it
+ * was read.
+ * @throws Problem 400 request_invalid
  */
-const unzipped = async (
+const unpacked = async (
   coming: Buffer | Promise<Buffer | null>,
   cap: number,
-): Promise<Buffer | null> => {
-  const bytes = await coming
-  if (bytes === null || bytes.length === 0) return bytes
+): Promise<{ readonly packed: Buffer | null; readonly plain: Buffer | null }> => {
+  const packed = await coming
+  if (packed === null || packed.length === 0) return { packed, plain: packed }
   // Few clients pack what they send: only they load it.
   const { gunzip } = process.getBuiltinModule('node:zlib')
   return new Promise((resolve, reject) => {
-    gunzip(bytes, { maxOutputLength: cap }, (cause, plain) => {
-      if (cause === null) resolve(plain)
-      else if ('code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE') reject(tooLong(cap))
+    gunzip(packed, { maxOutputLength: cap }, (cause, plain) => {
+      if (cause === null) resolve({ packed, plain })
+      else if ('code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE')
+        resolve({ packed, plain: null })
       else
         reject(
           new Problem(
@@ -273,11 +285,9 @@ const read = async (
   const body: Body = {
     ...streamed,
     state: found.state,
-    bytes: opened.bytes,
-    declared: opened.bytes.length,
+    ...asBytes(opened.bytes),
     json,
     ...(mail === undefined ? {} : { mail }),
-    digest: `sha256:${hash('sha256', opened.bytes, 'hex')}`,
     stripped: found.stripped,
     ...('calls' in opened ? { calls: opened.calls, marked } : {}),
   }
@@ -298,7 +308,5 @@ const withMessage = (
   // Its mark of order is no part of the message, and is not sent.
   const message = readMessage(came.replace(/^\ufeff/, ''), value, headers)
   if (message.text === came) return { ...body, message: { ...message, value } }
-  const sent = Buffer.from(message.text)
-  const digest = `sha256:${hash('sha256', sent, 'hex')}`
-  return { ...body, bytes: sent, declared: sent.length, digest, message: { ...message, value } }
+  return { ...body, ...asBytes(Buffer.from(message.text)), message: { ...message, value } }
 }

@@ -47,6 +47,7 @@ import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
 import { namedTrailers, uncoded, type Sifted } from '../wire/headers.ts'
+import { inPart } from '../envelope/inner.ts'
 import type { Listed } from '../envelope/listed.ts'
 import { unsealed } from '../wire/query_seal.ts'
 import { stripQuery } from '../wire/strip.ts'
@@ -332,6 +333,10 @@ export const createPep = (deps: PepDeps) => {
     const { req, route, said, outer, slot } = given
     return follow(inspect(req, { route, act: outer }, deps.limits, tagged.read), (read) => {
       if (read.bytes !== null) deps.tags.body(read.bytes)
+      // A batch in JSON holds some bodies in base64, where no tag is seen from outside.
+      read.calls?.forEach(({ body: inner }, i) => {
+        if (inner.kind === 'bytes') inPart(i + 1, () => deps.tags.body(inner.bytes))
+      })
       const came = deps.sift(req.rawHeaders, route.connection.provider)
       const all = read.unzipped === true ? uncoded(came) : came
       const { sifted, session } =

@@ -4,7 +4,7 @@ import type { Json, Names, Operation, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { EXACT, hasNumber, isMarked, markNumbers, memberAt, readStrict } from './json.ts'
 import type { Document } from './json.ts'
-import type { Media } from './media.ts'
+import { readMedia, type Media } from './media.ts'
 import { multipartFields } from './multipart.ts'
 import {
   fieldsOf,
@@ -215,11 +215,12 @@ const readMultipart = (bytes: Buffer, contentType: string, rules: BodyRules): Re
   const names = fieldNames(rules.inspect)
   if (parts.some(({ type }) => /json/i.test(type)))
     throw unsupported('policy needs members of the body, and a part of it is JSON: send only JSON')
-  const fields = parts.map(({ name, value, file }): Field => ({
+  const fields = parts.map(({ name, value, file, type }): Field => ({
     pieces: [name],
     name,
     value: () => {
       if (file) throw invalid(`a file stands where policy needs the field ${name}`)
+      if (type !== '') checkCharset(Buffer.from(value, 'latin1'), readMedia(type))
       return utf8Text(value)
     },
   }))

@@ -181,7 +181,7 @@ const decimal = (text: string): string => {
   const [, whole = '', fraction = '', exponent = '0'] =
     /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
   const digits = `${whole}${fraction}`.replace(/^0+/, '')
-  const short = digits.replace(/0+$/, '')
+  const short = digits.replace(/(?<!0)0+$/, '')
   if (short === '') return '0'
   return `${short}e${Number(exponent) - fraction.length + digits.length - short.length}`
 }

@@ -57,7 +57,7 @@ const unsupported = (detail: string): Problem => new Problem('unsupported_media_
  */
 export const readMedia = (contentType: string | null): Media => {
   if (contentType === null) return { essence: null, charset: null, reading: 'any' }
-  const text = contentType.replaceAll(/^[ \t]+|[ \t]+$/g, '')
+  const text = contentType.replaceAll(/^[ \t]+|(?<![ \t])[ \t]+$/g, '')
   const essence = ESSENCE.exec(text)?.[0].toLowerCase()
   if (essence === undefined) throw unsupported('Content-Type is no media type (RFC 9110 8.3.1)')
   const parameters = new Map<string, string>()

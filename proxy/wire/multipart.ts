@@ -54,16 +54,20 @@ export type Part = {
   readonly file: boolean
   /** Its Content-Type, or empty. */
   readonly type: string
+  /** Names of its headers, lower case. */
+  readonly headers: readonly string[]
 }
 
 const partOf = (block: string): Omit<Part, 'value'> => {
   let name: string | null = null
   let file = false
   let type = ''
+  const headers: string[] = []
   for (const line of block.split('\r\n')) {
     const [, key = '', value = ''] = HEADER.exec(line) ?? []
     if (key === '') throw invalid('has a part with a malformed header')
     const lower = key.toLowerCase()
+    headers.push(lower)
     if (lower === 'content-disposition') {
       if (name !== null) throw invalid('has a part with two dispositions')
       name = fieldName(value)
@@ -77,7 +81,7 @@ const partOf = (block: string): Omit<Part, 'value'> => {
     }
   }
   if (name === null) throw invalid('has a part without a name')
-  return { name, file, type }
+  return { name, file, type, headers }
 }
 
 /**

@@ -53,11 +53,11 @@ export const unsealed = (
 
 const unescaped = (text: string): string =>
   text
-    .replaceAll(/(?:%|\\+u00|\\+x|\\+u\{0*|&#x0*)([0-9a-f]{2})[;}]?/gi, (_, hex: string) =>
+    .replaceAll(/(?:%|(?<!\\)\\+(?:u00|x|u\{0*)|&#x0*)([0-9a-f]{2})[;}]?/gi, (_, hex: string) =>
       String.fromCharCode(parseInt(hex, 16)),
     )
     .replaceAll(/&#0*(\d{2,3});?/g, (_, code: string) => String.fromCharCode(Number(code)))
-    .replaceAll(/\\+\//g, '/')
+    .replaceAll(/(?<!\\)\\+\//g, '/')
     .replaceAll('+', ' ')
 const ALNUM = /[0-9A-Za-z]/
 /**

@@ -29,7 +29,10 @@ export type TagSearch = {
  */
 const RUN = /dp[rs]_[\w-]{20}/
 /** JSON in base64url begins so, and with it every JWT that is made by a library. */
-const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]*/g
+const HEAD = 'eyJ'
+const PIECE = /[\w-]*/y
+/** What looks like a JWT is decoded; nobody's text holds so many, and more would keep everybody waiting. */
+const MOST_JWTS = 1_000
 const SHORTEST = 24
 /**
  * A quick test that nearly every text fails: the beginning of a tag, one of its characters as URLs
@@ -37,7 +40,7 @@ const SHORTEST = 24
  */
 const SUSPECT = /dp[rs]_|eyJ|(?:%|\\u00)(?:2e|4a|5f|6[45]|7[0239])|basic /i
 const ESCAPE = /(?:%|\\u00)([0-9a-f]{2})/gi
-const BASIC = /basic +([\w+/=-]+)/gi
+const BASIC = /basic +([\w+/=-]{32,})/gi
 const NONE: readonly string[] = []
 
 /** What a key has no letter of that JSON or URLs would have to escape, but that they may. */
@@ -47,8 +50,24 @@ const unescaped = (text: string): string =>
   text
     .replaceAll(ESCAPE, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
     .replaceAll('\\/', '/')
-const pairs = (text: string): readonly string[] =>
-  [...text.matchAll(BASIC)].map(([, pair = '']) => Buffer.from(pair, 'base64').toString('latin1'))
+const pairs = (text: string): string =>
+  Array.from(text.matchAll(BASIC), ([, pair = '']) =>
+    Buffer.from(pair, 'base64').toString('latin1'),
+  ).join('\n')
+
+const pieceEnd = (text: string, from: number): number => {
+  PIECE.lastIndex = from
+  return PIECE.test(text) ? PIECE.lastIndex : from
+}
+/** Each that may be a JWT. One expression would read on to the end of a long text from each of its heads. */
+function* jwtsIn(text: string): Generator<string> {
+  for (let at = text.indexOf(HEAD); at !== -1;) {
+    const head = pieceEnd(text, at)
+    const claims = text[head] === '.' ? pieceEnd(text, head + 1) : head
+    if (text[claims] === '.') yield text.slice(at, pieceEnd(text, claims + 1))
+    at = text.indexOf(HEAD, head)
+  }
+}
 
 /**
  * @param isAssertion is this JWT of a configured issuer, and meant for us?
@@ -59,12 +78,17 @@ export const createTagSearch = (
   hasKey: (text: string) => boolean = () => false,
 ): TagSearch => {
   const holdsKey = (text: string): boolean =>
-    hasKey(text) || (MAY_HIDE.test(text) && [unescaped(text), ...pairs(text)].some(hasKey))
-  const bare = (text: string): boolean =>
-    RUN.test(text) || (text.match(JWT) ?? NONE).some(isAssertion)
+    hasKey(text) || (MAY_HIDE.test(text) && [unescaped(text), pairs(text)].some(hasKey))
+  const bare = (text: string): boolean => {
+    if (RUN.test(text)) return true
+    let left = MOST_JWTS
+    for (const jwt of jwtsIn(text)) if (left-- === 0 || isAssertion(jwt)) return true
+    return false
+  }
   const holds = (text: string): boolean =>
     text.length >= SHORTEST &&
-    ((SUSPECT.test(text) && [text, unescaped(text), ...pairs(text)].some(bare)) || holdsKey(text))
+    ((SUSPECT.test(text) && [...new Set([text, unescaped(text), pairs(text)])].some(bare)) ||
+      holdsKey(text))
   return {
     holds,
     target(target) {

@@ -36,7 +36,7 @@ const NAMES_USER =
 // How Box, Dropbox, Redmine and Symfony are told to act as somebody else, and what front servers
 // call whom they know.
 const ACTS_AS =
-  /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|run-?as-user|user-?info|mscrm-?caller-?id|caller-?(?:object-?)?id|(?:trino|presto|clickhouse|hasura)-(?:user|role)(?:-id)?|client-(?:(?:[is]-)?dn|verify))$/
+  /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|run-?as-user|user-?(?:info|name)|mscrm-?caller-?id|caller-?(?:object-?)?id|(?:trino|presto|clickhouse|hasura)-(?:user|role)(?:-id)?|client-(?:(?:[is]-)?dn|verify))$/
 /** Only these whole names: `x-user-agent` names no person. */
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
@@ -44,7 +44,7 @@ const NAMES_USER_EXACTLY =
 // Vendors invent names faster than lists grow, so every name that speaks of a credential, or of
 // acting as somebody, counts as one.
 const SPEAKS =
-  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|(?:api|access|app|developer|license|write|deploy|admin)-?key$|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
+  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|(?:api|access|app|developer|license|write|deploy|admin)-?key$|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|t?otp|[m2]fa|hmac|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|sign|creds?|ticket|assume-(?:role|user)|do-?as)$)/
 /**
  * A name that ends in `key` is a credential, unless the key only tells things apart or encrypts the
  * caller's own data.
@@ -68,6 +68,8 @@ const QUERY_SPEAKS = new RegExp(
   ].join('|'),
 )
 
+const speaks = (folded: string): boolean => SPEAKS.test(folded) || KEY.test(folded)
+
 /** Is this header (lower case) a credential, or a way to change what policy saw? */
 export const isCredentialHeader = (name: string, provider: Provider): boolean => {
   if (provider.strip.headers.includes(name)) return true
@@ -75,10 +77,9 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
   const folded = foldHeader(name)
   return (
     ELSEWHERE.has(folded) ||
+    speaks(folded) ||
     folded === foldHeader(provider.present.header.toLowerCase()) ||
     provider.strip.headers.includes(folded) ||
-    SPEAKS.test(folded) ||
-    KEY.test(folded) ||
     NAMES_USER.test(folded) ||
     ACTS_AS.test(folded) ||
     NAMES_USER_EXACTLY.test(folded)
@@ -115,7 +116,8 @@ const named = (name: string, has: (folded: string) => boolean): string | null =>
   const bracket = plain.indexOf('[')
   if (bracket === -1) return has(plain) ? plain : has(folded) ? folded : null
   // `user[access_token]` is a member of that name to Rack and PHP; `card[token]` may be anybody's.
-  const inner = /\[((?:access|bearer|oauth)_token|\w*passw\w*)\]$/.exec(plain)?.[1] ?? ''
+  const last = plain.endsWith(']') ? plain.slice(plain.lastIndexOf('[') + 1, -1) : ''
+  const inner = FORM.has(last) || last.includes('passw') ? last : ''
   const forms = [plain.slice(0, bracket), plain.replace('[', '_').replace(/\]$/, ''), inner]
   return forms.find(has) ?? null
 }
@@ -199,8 +201,12 @@ export const providedValues = (target: Target, provider: Provider): readonly str
 
 // Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET
 // reads `%u0061` too.
+const rawName = (pair: string): string => {
+  const end = pair.indexOf('=')
+  return end === -1 ? pair : pair.slice(0, end)
+}
 const formName = (pair: string): string =>
-  (pair.split('=', 1)[0] ?? '')
+  rawName(pair)
     .replaceAll('+', ' ')
     .replaceAll(/%(?:u([0-9a-f]{4})|([0-9a-f]{2}))/gi, (_, wide?: string, hex?: string) =>
       String.fromCharCode(parseInt(wide ?? hex ?? '', 16)),
@@ -226,18 +232,28 @@ export const stripForm = (
 ): { readonly bytes: Buffer; readonly stripped: readonly string[] } => {
   const has = listed(FORM, names)
   const stripped = new Set<string>()
+  // A form of 1 MB may have a million pairs, and few names.
+  const judged = new Map<string, string | null>()
+  const credentialOf = (piece: string): string | null => {
+    const raw = rawName(piece)
+    let found = judged.get(raw)
+    if (found === undefined) {
+      const name = formName(raw)
+      refuseOverride(name, 'body')
+      judged.set(raw, (found = named(name, has)))
+    }
+    return found
+  }
   const kept = bytes
     .toString('latin1')
     .split('&')
     .filter((pair) => {
-      const [first = '', ...rest] = pair.split(';').map(formName)
-      for (const name of [first, ...rest]) refuseOverride(name, 'body')
-      if (rest.some((name) => named(name, has) !== null)) {
+      const [first = null, ...rest] = pair.split(';').map(credentialOf)
+      if (rest.some((credential) => credential !== null)) {
         throw new Problem('request_invalid', 'the body hides a credential behind a semicolon')
       }
-      const credential = named(first, has)
-      if (credential !== null) stripped.add(`body:${credential}`)
-      return credential === null
+      if (first !== null) stripped.add(`body:${first}`)
+      return first === null
     })
   return stripped.size === 0
     ? { bytes, stripped: [] }
@@ -265,6 +281,7 @@ export const formFields = (bytes: Buffer): readonly Field[] =>
   bytes
     .toString('latin1')
     .split('&')
+    .filter((pair) => pair !== '')
     .map((pair) => ({
       name: formName(pair),
       // As it stands, too, where only some would decode it so.
@@ -294,8 +311,17 @@ export const fieldsOf = (
   names: readonly string[],
 ): Readonly<Record<string, string>> => {
   const found: Record<string, string> = {}
+  const known = new Map<string, boolean>()
+  const wanted = (piece: string): boolean => {
+    let one = known.get(piece)
+    if (one === undefined) known.set(piece, (one = sameField(piece, names)))
+    return one
+  }
   for (const { name, pieces, value } of fields) {
-    if (!pieces.some((piece) => sameField(piece, names))) continue
+    // The field by which a form names its charset (HTML, 4.10.21): some readers obey, and read all others by it.
+    if (foldName(name) === '_charset_' && !/^utf-?8$/i.test(value()))
+      throw new Problem('request_invalid', 'the body names another charset than UTF-8')
+    if (!pieces.some(wanted)) continue
     if (pieces.length > 1 || !names.includes(name) || Object.hasOwn(found, name)) {
       throw new Problem('request_invalid', 'a field of the body has more than one reading')
     }
@@ -323,7 +349,7 @@ export const jsonCredential = (value: unknown, names: readonly string[]): string
 }
 
 /**
- * First field of a `multipart/form-data` body that is a listed credential; else null.
+ * First field of a `multipart/form-data` body that is a listed credential, or header of a part that is one; else null.
  * @throws Problem `request_invalid` for an overriding field
  */
 export const multipartCredential = (
@@ -334,7 +360,8 @@ export const multipartCredential = (
   for (const part of parts) {
     const name = formName(part.name)
     refuseOverride(name, 'body')
-    const credential = named(name, has)
+    const header = part.headers.find((one) => speaks(foldHeader(one))) ?? null
+    const credential = named(name, has) ?? header
     if (credential !== null) return credential
   }
   return null

@@ -140,6 +140,23 @@ describe('Graph’s client', () => {
     })
   })
 
+  test('a tag of deputy stays out of it, in base64 too', async () => {
+    const body = Buffer.from(`note=dpr_${'aB3-_'.repeat(9)}`).toString('base64')
+    const headers = { 'Content-Type': 'application/x-www-form-urlencoded' }
+    const requests = [
+      { id: '1', method: 'GET', url: '/me' },
+      { id: '2', method: 'PATCH', url: '/me/messages/m1', headers, body },
+    ]
+    const answer = await send(
+      'alice',
+      'graph.microsoft.com/v1.0/$batch',
+      JSON.stringify({ requests }),
+    )
+    expect(answer).toMatchObject({ status: 400, code: 'credential_in_body' })
+    expect(JSON.parse(answer.text)).toMatchObject({ part: 2 })
+    expect(vendor.upstream.seen).toEqual([])
+  })
+
   test('pages in its answers come through deputy again', async () => {
     const next = 'https://graph.microsoft.com/v1.0/me/messages?$skip=2'
     vendor.upstream.handle = (_seen, res) =>

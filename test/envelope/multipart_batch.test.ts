@@ -2,6 +2,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { readMultipartBatch } from '../../proxy/envelope/multipart_batch.ts'
+import { cpuMs } from '../support/pace.ts'
 import { HOST, providerOf, refusalOf } from './fixture.ts'
 
 const where = { provider: providerOf({}), host: HOST, prefix: `/~alice/${HOST}` }
@@ -150,4 +151,9 @@ test('whatever passes is what a lenient reader finds, before and after the cut',
     { numRuns: 1_000 },
   )
   expect(passed).toBeGreaterThan(100)
+})
+
+test('a header of many blanks is read in a time that grows with its length', () => {
+  const text = whole(`GET /me HTTP/1.1\r\nAccept: a${' '.repeat(200_000)}b\r\n\r\n`)
+  expect(cpuMs(() => read(text))).toBeLessThan(1_000)
 })

@@ -1,4 +1,5 @@
 // Which bodies are read, up to where, and what becomes of them; what is in them is judged in wire/body.
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { PassThrough } from 'node:stream'
@@ -200,6 +201,26 @@ describe('what kind of body', () => {
     })
     const large = JSON.stringify('x'.repeat(59))
     await expect(look(of(large), limits)).rejects.toMatchObject({ code: 'request_too_large' })
+    // An upload is as long as it is, packed or not.
+    const packed = gzipSync(large)
+    expect(await look({ ...of(large), operation: { upload: true } }, limits)).toEqual({
+      state: 'too_large',
+      bytes: packed,
+      declared: packed.length,
+      contentType: json['content-type'],
+      json: {},
+      digest: `sha256:${hash('sha256', packed, 'hex')}`,
+      stripped: [],
+      unseen: true,
+    })
+    const upload = { upload: true }
+    expect(await look({ ...of('{"a":1}'), operation: upload }, limits)).toMatchObject({
+      bytes: Buffer.from('{"a":1}'),
+      unzipped: true,
+    })
+    const chunked = { ...headers, 'content-length': '', 'transfer-encoding': 'chunked' }
+    const longer = { body: 'x'.repeat(61), headers: chunked, operation: upload }
+    expect(await look(longer, limits)).toMatchObject({ state: 'too_large', bytes: null })
     expect(await look({ body: '{"a":1}', headers: json })).not.toHaveProperty('unzipped')
     const none = { headers: { ...headers, 'transfer-encoding': 'chunked' }, early: Buffer.alloc(0) }
     expect(await look(none)).toMatchObject({ state: 'none', unzipped: true })

@@ -83,6 +83,8 @@ describe('policy sees the same members whatever the type says', () => {
       `--XX\r\nContent-Disposition: form-data; name="labels"\r\nContent-Type: text/plain\r\nContent-Type: application/json\r\n\r\na\r\n--XX--`,
     ],
     ['a field twice', FORM, 'labels=a&labels=b'],
+    ['a charset in a field', FORM, 'labels=%2BAGE-&_charset_=utf-7'],
+    ['a charset in a part', PARTS, `${part('_charset_', 'utf-7')}${part('labels', '+AGE-')}--XX--`],
     ['a field of a list', FORM, 'labels[]=a'],
     ['a number that rounds', JSON_TYPE, '{"labels":9007199254740993}'],
     ['a number too large', JSON_TYPE, '{"labels":[1e400]}'],
@@ -125,6 +127,25 @@ describe('policy sees the same members whatever the type says', () => {
     ['null', null],
   ])('%s is seen as it is', (text, value) => {
     expect(seen(`{"labels":${text}}`, JSON_TYPE, labels)).toEqual({ '/labels': value })
+  })
+  test('a field says no other charset than UTF-8 of itself', () => {
+    const typed = (type: string, value: string): string =>
+      `--XX\r\nContent-Disposition: form-data; name="labels"\r\nContent-Type: ${type}\r\n\r\n${value}\r\n--XX--`
+    const named = 'labels=%C3%A9&_charset_=UTF-8'
+    expect(seen(named, FORM, labels)).toEqual({ '/labels': 'é' })
+    for (const charset of ['utf-8', '"UTF-8"'])
+      expect(seen(typed(`text/plain; charset=${charset}`, 'é'), PARTS, labels)).toEqual({
+        '/labels': 'é',
+      })
+    for (const type of [
+      'text/plain; charset=utf-7',
+      'text/plain; charset=utf-16',
+      'text',
+      'x/y; z',
+    ])
+      expect(code(typed(type, '+AGE-'), PARTS, labels)).toBe('unsupported_media_type')
+    // Nobody needs to know what else it holds.
+    expect(code(typed('text/plain; charset=utf-7', '+AGE-'), PARTS, none)).toBeNull()
   })
   test('what policy needs deeper down comes as JSON', () => {
     const deep = { ...none, inspect: ['/config/url'] }

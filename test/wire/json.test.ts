@@ -18,6 +18,7 @@ import {
   isObject,
   utf8Text,
 } from '../../proxy/wire/json.ts'
+import { cpuMs } from '../support/pace.ts'
 
 const keysOf = (value: unknown): readonly string[] =>
   typeof value === 'object' && value !== null
@@ -190,4 +191,9 @@ describe('bytes', () => {
     const nested = (n: number): unknown => JSON.parse('['.repeat(n) + ']'.repeat(n))
     expect([64, 65, 200_000].map((n) => isDeep(nested(n)))).toEqual([false, true, true])
   })
+})
+
+test('a number of many zeros is read in a time that grows with its length', () => {
+  const text = `[1${'0'.repeat(200_000)}1]`
+  expect(cpuMs(() => expect(isMarked(markNumbers(text))).toBe(true))).toBeLessThan(1_000)
 })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readMedia } from '../../proxy/wire/media.ts'
+import { cpuMs } from '../support/pace.ts'
 import { codeOf } from './fixture.ts'
 
 describe('the media type says how a body is read', () => {
@@ -75,4 +76,10 @@ describe('the media type says how a body is read', () => {
     expect(readMedia('text/plain; x="charset=utf-16"; CharSet="UTF\\-8"').charset).toBe('utf-8')
     expect(readMedia('text/plain; xcharset=utf-16').charset).toBeNull()
   })
+})
+
+test('a type of many blanks is refused in a time that grows with its length', () => {
+  const type = `text/plain${' '.repeat(200_000)}x`
+  const took = cpuMs(() => expect(codeOf(() => readMedia(type))).toBe('unsupported_media_type'))
+  expect(took).toBeLessThan(1_000)
 })

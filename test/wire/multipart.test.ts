@@ -16,9 +16,21 @@ test('fields, files and their types come in order, values byte for byte', () => 
   ]
   for (const end of ['', '\r\n'])
     expect(read(body('XX', ...parts) + end)).toEqual([
-      { name: 'a', value: '', file: false, type: '' },
-      { name: 'a', value: '\xff\r\n\r\n--X', file: true, type: 'image/png' },
-      { name: 'b', value: 'v', file: false, type: '' },
+      { name: 'a', value: '', file: false, type: '', headers: ['content-disposition'] },
+      {
+        name: 'a',
+        value: '\xff\r\n\r\n--X',
+        file: true,
+        type: 'image/png',
+        headers: ['content-disposition', 'content-type', 'x-other'],
+      },
+      {
+        name: 'b',
+        value: 'v',
+        file: false,
+        type: '',
+        headers: ['content-disposition', 'content-transfer-encoding'],
+      },
     ])
 })
 

@@ -4,6 +4,7 @@ import type { Target } from '../../proxy/model.ts'
 import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
 import { createQuerySeals, unsealed } from '../../proxy/wire/query_seal.ts'
 import type { Bound } from '../../proxy/wire/query_seal.ts'
+import { cpuMs } from '../support/pace.ts'
 import { provider } from './fixture.ts'
 
 let now = 1_800_000_000_000
@@ -158,4 +159,9 @@ test('every seal leaves the query, and only the last is looked at', () => {
   const target = canonicalTarget('GET', '/x?a=1')
   expect(unsealed(target)).toEqual({ target, seal: null })
   expect(unsealed(target).target).toBe(target)
+})
+
+test('a request of many backslashes is searched in a time that grows with its length', () => {
+  const said = `${'\\'.repeat(200_000)}.`
+  expect(cpuMs(() => expect(sealOf(URL_TEXT, [said])).not.toBe(null))).toBeLessThan(1_000)
 })

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { canonicalTarget } from '../../proxy/wire/canonical.ts'
 import { createTagSearch } from '../../proxy/wire/stray_tag.ts'
+import { cpuMs } from '../support/pace.ts'
 import { codeOf } from './fixture.ts'
 
 const RUN = `dpr_${'aB3-_'.repeat(9).slice(0, 43)}`
@@ -101,4 +102,20 @@ test('what only looks like one passes, as the same object', () => {
     )
     expect(search.target(target).target).toBe(target)
   }
+})
+
+test('nobody waits for a text that was made to be searched for ever', () => {
+  let asked = 0
+  const counting = createTagSearch(() => {
+    asked++
+    return false
+  })
+  const [some, most] = [20_000, 350_000]
+  for (const text of ['eyJ'.repeat(some), `${'eyJ'.repeat(some)}.a`, 'basic '.repeat(some)])
+    expect(cpuMs(() => expect(counting.holds(text)).toBe(false))).toBeLessThan(1_000)
+  expect(counting.holds('eyJa.'.repeat(1_000))).toBe(false)
+  expect(asked).toBe(999)
+  // So many hold nothing else.
+  expect(counting.holds('eyJa.'.repeat(most))).toBe(true)
+  expect(asked).toBe(1_999)
 })

@@ -12,6 +12,7 @@ import {
   stripForm,
   stripQuery,
 } from '../../proxy/wire/strip.ts'
+import { cpuMs } from '../support/pace.ts'
 import { codeOf, NAUGHTY, provider } from './fixture.ts'
 
 const query = (text: string): readonly [string, readonly string[]] => {
@@ -47,7 +48,8 @@ describe('a header', () => {
       'by which front servers name the user',
       ['remote-user', 'x-forwarded-email', 'x_webauth_user'],
     ],
-    ['that acts as somebody', ['x-run-as', 'x-trino-user']],
+    ['that acts as somebody', ['x-run-as', 'x-trino-user', 'x-openam-username']],
+    ['that proves or signs for somebody', ['x-totp', 'x-mfa', 'x-2fa-code', 'x-hmac', 'x-sign']],
     ['that is a user by its whole name', ['x-user-id', 'groups', 'x_roles']],
   ])('%s is cut out, and named', (_what, names) => {
     expect(cut(...names)).toEqual(each(names))
@@ -371,6 +373,9 @@ describe('a multipart body', () => {
     [part('Content-Disposition: form-data; name="f"', 'name="token"\r\n-- XX'), null],
     [part('Content-Disposition: form-data; name="f"', ''), null],
     [field('access_token'), 'access_token'],
+    [part('Content-Disposition: form-data; name="a"\r\nAuthorization: x'), 'authorization'],
+    [part('X-Api_Key: x\r\nContent-Disposition: form-data; name="a"'), 'x-api_key'],
+    [part('Content-Disposition: form-data; name="a"\r\nContent-Id: x\r\nExpires: 0'), null],
     ['', null],
   ])('%j → %j', (parts, name) => {
     expect(read(`${parts}--XX--\r\n`)).toBe(name)
@@ -495,4 +500,24 @@ describe('header names for the evidence', () => {
     const [name = ''] = strippedHeaders([`x-token-${'a'.repeat(999)}`, 'v'], 'deputy-user')
     expect(name.length).toBe('header:'.length + 64)
   })
+})
+
+test('a member of a field that is a credential is cut out of a form, by its whole name', () => {
+  expect(form('user[access_token]=x&a=1')).toEqual(['a=1', ['body:access_token']])
+  const other = 'user[access_tokens=1&user[access_tokens]=1&user[a]=1'
+  expect(form(other)).toEqual([other, []])
+  const { stripped } = stripForm(Buffer.from('login[password]=x&login[passwords]=x'), ['password'])
+  expect(stripped).toEqual(['body:password'])
+})
+
+test('a name that was made to be read for ever is read in a time that grows with its length, and so is a form', () => {
+  const long = `[${'passw'.repeat(30_000)}`
+  const most = '&'.repeat(1_000_000)
+  const all = cpuMs(() => {
+    expect(form(`${long}=1`)).toEqual([`${long}=1`, []])
+    expect(jsonCredential({ [long]: 1 }, [])).toBe(null)
+    expect(form(most)).toEqual([most, []])
+    expect(fieldsOf(formFields(Buffer.from(most.replaceAll('&', 'a&'))), ['title'])).toEqual({})
+  })
+  expect(all).toBeLessThan(4_000)
 })

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const JARS =
-  process.env['DEPUTY_JAVACLIENTS'] ?? join(homedir(), '.cache/deputy-ci/javaclients-1')
+  process.env['DEPUTY_JAVACLIENTS'] ?? join(homedir(), '.cache/deputy-ci/javaclients-2')
 
 /** Runs a class of the folder beside this from its source. */
 export const javaArgs = (source: string): readonly string[] => [

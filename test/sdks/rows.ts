@@ -129,7 +129,7 @@ export const ROWS: readonly Row[] = [
     'stripe',
     "new Stripe(tag, { httpClient: Stripe.createFetchHttpClient((url, init) => fetch(String(url).replace('https://', deputy + '/'), init)) })",
     "`e.headers['deputy-answer']`; the link is in `e.message`",
-    { calls: 22, again: { 429: false, 503: true } },
+    { calls: 27, again: { 429: false, 503: true } },
   ),
   row(
     'Python',
@@ -214,5 +214,33 @@ export const ROWS: readonly Row[] = [
     'JAVA_TOOL_OPTIONS; new Gmail.Builder(new ApacheHttpTransport(), json, new HttpCredentialsAdapter(GoogleCredentials.create(tag))).build()',
     '`e.getHeaders().getFirstHeaderStringValue("Deputy-Answer")`; the link is in `e.getContent()`',
     { calls: 21, who: 'google' },
+  ),
+  row(
+    'Java',
+    'microsoft-graph',
+    'graph.getRequestAdapter().setBaseUrl(deputy + "/graph.microsoft.com/v1.0")',
+    '`e.getError().getCode()`; the link is in `e.getMessage()`',
+    { calls: 20, who: 'microsoft', again: ALWAYS },
+  ),
+  row(
+    'Java',
+    'openai-java',
+    'OpenAIOkHttpClient.builder().apiKey(tag).baseUrl(deputy + "/api.openai.com/v1").build()',
+    '`e.headers().values("Deputy-Answer")`; the link is in `e.getMessage()`',
+    { calls: 21, again: ALWAYS },
+  ),
+  row(
+    'Java',
+    'anthropic-java',
+    'AnthropicOkHttpClient.builder().authToken(tag).baseUrl(deputy + "/api.anthropic.com").build()',
+    '`e.headers().values("Deputy-Answer")`; the link is in `e.getMessage()`',
+    { calls: 20, again: ALWAYS },
+  ),
+  row(
+    'Java',
+    'stripe-java',
+    'StripeClient.builder().setApiKey(tag).setApiBase(deputy + "/api.stripe.com").setFilesBase(deputy + "/files.stripe.com").build()',
+    '`e.getCode()`; the link is in `e.getMessage()`',
+    { calls: 21 },
   ),
 ]

@@ -19,7 +19,7 @@ import { freePort } from '../support/ports.ts'
 
 /** `.ci/run` makes it. */
 const PYTHON =
-  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-2/bin/python')
+  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-3/bin/python')
 
 const OPERATOR = 'operator-bearer-000000000000000000000'
 let server: McpTestServer

@@ -146,7 +146,7 @@ describe('the official client 2.x', () => {
 })
 
 const PYTHON =
-  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-2/bin/python')
+  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-3/bin/python')
 const here = existsSync(PYTHON)
 if (!here && process.env['DEPUTY_NO_SKIP'] !== undefined)
   throw new Error('DEPUTY_PYCLIENTS names no Python with mcp and fastmcp')

@@ -15,7 +15,7 @@ import { reply } from '../support/vendor.ts'
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
 /** `.ci/run` makes both. */
-const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
+const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-3/bin/python')
 const GO = process.env['DEPUTY_GOCLIENTS'] ?? cache('goclients-2/clients')
 
 /** Definitions that do not ship: their clients show one member of their vendor's error shape. */

@@ -13,7 +13,7 @@ const book = readFileSync(new URL('../../docs/sdks.md', import.meta.url), 'utf8'
 const block = (language: string): string =>
   new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'm').exec(book)?.[1] ?? ''
 const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
-const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
+const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-3/bin/python')
 
 type Language = {
   readonly file: string

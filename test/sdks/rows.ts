@@ -181,6 +181,20 @@ export const ROWS: readonly Row[] = [
     { calls: 20, again: ALWAYS },
   ),
   row(
+    'Python',
+    'hubspot-api-client',
+    "client = hubspot.Client.create(access_token=tag); client.config['host'] = deputy + '/api.hubapi.com'",
+    "`e.headers['deputy-answer']`, `json.loads(e.body)['url']`",
+    { calls: 22, unknown: 2, upload: false, again: ALWAYS },
+  ),
+  row(
+    'Python',
+    'stripe',
+    "StripeClient(tag, base_addresses={'api': deputy + '/api.stripe.com', 'files': deputy + '/files.stripe.com'})",
+    "`e.headers['deputy-answer']`; the link is in `str(e)`",
+    { calls: 22, again: { 429: false, 503: true } },
+  ),
+  row(
     'Go',
     'go-github',
     'client.BaseURL = deputy + "/api.github.com/", client.UploadURL = deputy + "/uploads.github.com/", WithAuthToken(tag)',

@@ -22,7 +22,7 @@ import type { Since, World } from './world.ts'
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 const cache = (name: string): string => join(homedir(), '.cache/deputy-ci', name)
 /** `.ci/run` makes them. */
-const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-2/bin/python')
+const PYTHON = process.env['DEPUTY_PYCLIENTS'] ?? cache('pyclients-3/bin/python')
 const GO = process.env['DEPUTY_GOCLIENTS'] ?? cache('goclients-2/clients')
 const GH = process.env['DEPUTY_GH'] ?? cache('gh-2.23/usr/bin/gh')
 /** Some have an https address of their own, which only HTTPS_PROXY reaches. */
@@ -244,16 +244,18 @@ describe.skipIf(lacks !== '')(`the SDKs of Java, by a base URL and by the proxy$
 
 describe.skipIf(lacks !== '')(`what an SDK repeats by itself${lacks}`, () => {
   const gets = (said: Said): boolean => 'value' in said
-  /** How often this person was told to wait. */
+  const callers = new Map<unknown, string>()
+  const refusals = new Map<string, number>()
+  /** How often this person was told to wait. The evidence of all is long by now: each line is read once. */
   const limited = (person: string): number => {
-    const lines = world.deputy.evidence()
-    const theirs = new Set(
-      lines
-        .filter((line) => (line['user'] as { readonly id?: string } | undefined)?.id === person)
-        .map(({ exchange }) => exchange),
-    )
-    return lines.filter((line) => line['result'] === 'rate_limited' && theirs.has(line['exchange']))
-      .length
+    for (const line of world.since().evidence) {
+      const { id } = (line['user'] ?? {}) as { readonly id?: string }
+      if (id !== undefined) callers.set(line.exchange, id)
+      const caller = callers.get(line.exchange)
+      if (line['result'] === 'rate_limited' && caller !== undefined)
+        refusals.set(caller, (refusals.get(caller) ?? 0) + 1)
+    }
+    return refusals.get(person) ?? 0
   }
   test('a 429, after as long as it says', { timeout: 120_000 }, async () => {
     const found = await Promise.all(

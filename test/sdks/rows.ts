@@ -192,7 +192,7 @@ export const ROWS: readonly Row[] = [
     'stripe',
     "StripeClient(tag, base_addresses={'api': deputy + '/api.stripe.com', 'files': deputy + '/files.stripe.com'})",
     "`e.headers['deputy-answer']`; the link is in `str(e)`",
-    { calls: 22, again: { 429: false, 503: true } },
+    { calls: 22 },
   ),
   row(
     'Go',

@@ -133,6 +133,17 @@ describe('the catalogue of GitHub against Octokit’s own table', () => {
       graphql.map((row) => row.graphql).filter((field) => field?.startsWith('query ')),
     )
   })
+
+  test('what introspection asks for is a read that needs no scope; at Linear it is a read, too', () => {
+    const asked = ['query __schema', 'query __type', 'query __typename']
+    for (const name of ['github', 'linear']) {
+      const rows = providers.get(name)?.operations ?? []
+      const found = rows.filter((row) => asked.includes(row.graphql ?? ''))
+      expect(found.map((row) => row.access)).toEqual(['read', 'read', 'read'])
+    }
+    const schema = graphql.filter(({ id }) => id === 'graphql.schema')
+    expect(schema.map(({ scopes }) => scopes)).toEqual([[[]], [[]], [[]]])
+  })
 })
 
 test('a GitHub App has the same operations, and none of them asks for a scope', () => {

@@ -248,6 +248,21 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
     expect(data.messages?.[0]?.id).toContain(ALICE)
   })
 
+  test('no bytes go to an upload that somebody else began', async () => {
+    const upload = `${vendor.deputy.agent}/www.googleapis.com/upload/drive/v3/files`
+    await vendor.through('alice', ['drive.files.create'], () =>
+      fetch(`${upload}?uploadType=resumable&upload_id=of-another`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${vendor.tag('alice')}`,
+          'content-type': 'application/octet-stream',
+        },
+        body: 'a secret',
+      }),
+    )
+    expect(vendor.upstream.seen.at(-1)?.url).toBe('/upload/drive/v3/files?uploadType=resumable')
+  })
+
   test('what nobody granted to developers is refused: deleting', async () => {
     const { drive } = clients(vendor, 'bob')
     const error = await vendor.refused('bob', 'drive.files.delete', () =>

@@ -418,6 +418,103 @@ class Anthropic:
         return {'code': error.response.headers.get('deputy-answer'), 'url': error.body.get('url')}
 
 
+class HubSpot:
+    def __init__(self, tag):
+        from hubspot import Client
+
+        self.hub = Client.create(access_token=tag)
+        self.hub.config['host'] = f'{origin}/api.hubapi.com'
+
+    def who(self):
+        return self.hub.crm.owners.owners_api.get_page().results[0].email
+
+    def pages(self):
+        return [contact.id for contact in self.hub.crm.contacts.get_all()]
+
+    def calls(self):
+        crm, files = self.hub.crm, self.hub.files.files_api
+        some, ask, new = {'inputs': []}, {'limit': 2}, {'properties': {}, 'associations': []}
+        return [
+            crm.contacts.basic_api.get_page,
+            lambda: crm.contacts.basic_api.get_by_id('1'),
+            lambda: crm.contacts.basic_api.create(new),
+            lambda: crm.contacts.basic_api.update('1', new),
+            lambda: crm.contacts.basic_api.archive('1'),
+            lambda: crm.contacts.search_api.do_search(ask),
+            lambda: crm.contacts.batch_api.read(some),
+            lambda: crm.contacts.batch_api.create(some),
+            crm.companies.basic_api.get_page,
+            lambda: crm.companies.search_api.do_search(ask),
+            lambda: crm.deals.basic_api.create(new),
+            lambda: crm.deals.batch_api.update(some),
+            crm.tickets.basic_api.get_page,
+            lambda: crm.objects.notes.basic_api.create(new),
+            crm.objects.tasks.basic_api.get_page,
+            lambda: crm.objects.basic_api.get_page('p_cars'),
+            lambda: crm.associations.v4.basic_api.get_page('contacts', '1', 'companies'),
+            crm.owners.owners_api.get_page,
+            lambda: crm.pipelines.pipelines_api.get_all('deals'),
+            lambda: crm.properties.core_api.get_all('contacts'),
+            crm.schemas.core_api.get_all,
+            lambda: files.get_by_id('1'),
+        ]
+
+    @staticmethod
+    def told(error):
+        return {'code': error.headers.get('deputy-answer'), 'url': json.loads(error.body).get('url')}
+
+
+class Stripe:
+    def __init__(self, tag):
+        from stripe import StripeClient
+
+        hosts = {'api': f'{origin}/api.stripe.com', 'files': f'{origin}/files.stripe.com'}
+        client = StripeClient(tag, base_addresses=hosts)
+        self.v1, self.v2 = client.v1, client.v2
+
+    def who(self):
+        return self.v1.accounts.retrieve_current().email
+
+    def pages(self):
+        return [customer.id for customer in self.v1.customers.list().auto_paging_iter()]
+
+    def upload(self):
+        file = io.BytesIO(BYTES)
+        file.name = 'a.txt'
+        self.v1.files.create({'purpose': 'dispute_evidence', 'file': file})
+
+    def calls(self):
+        v1 = self.v1
+        return [
+            v1.balance.retrieve,
+            v1.customers.list,
+            lambda: v1.customers.retrieve('c'),
+            lambda: v1.customers.create({'email': 'a@b.test', 'metadata': {'a': '1'}}),
+            lambda: v1.customers.update('c', {'name': 'x'}),
+            lambda: v1.customers.delete('c'),
+            lambda: v1.customers.search({'query': 'x'}),
+            v1.charges.list,
+            v1.invoices.list,
+            lambda: v1.invoices.retrieve('i'),
+            lambda: v1.invoices.create({'customer': 'c'}),
+            lambda: v1.invoices.create_preview({'customer': 'c'}),
+            v1.products.list,
+            lambda: v1.products.create({'name': 'x'}),
+            v1.prices.list,
+            lambda: v1.prices.create({'currency': 'eur', 'product': 'p', 'unit_amount': 1}),
+            lambda: v1.subscriptions.create({'customer': 'c', 'items': [{'price': 'p'}]}),
+            lambda: v1.payment_intents.create({'amount': 1, 'currency': 'eur'}),
+            lambda: v1.payment_intents.retrieve('p'),
+            lambda: v1.refunds.create({'payment_intent': 'p'}),
+            v1.events.list,
+            self.v2.core.events.list,
+        ]
+
+    @staticmethod
+    def told(error):
+        return {'code': error.headers.get('deputy-answer'), 'url': link_in(str(error))}
+
+
 SDKS = {
     'PyGithub': PyGithub,
     'google-api-python-client': GoogleApi,
@@ -426,6 +523,8 @@ SDKS = {
     'simple-salesforce': SimpleSalesforce,
     'openai': OpenAi,
     'anthropic': Anthropic,
+    'hubspot-api-client': HubSpot,
+    'stripe': Stripe,
 }
 
 

@@ -168,6 +168,11 @@ const stripeCalls = (at: Pointed): Calls => {
     () => client.paymentIntents.retrieve('p'),
     () => client.refunds.create({ payment_intent: 'p' }),
     () => client.events.list(),
+    () => client.v2.core.events.list(),
+    () => client.invoices.createPreview({ customer: 'c' }),
+    () => client.paymentLinks.list(),
+    () => client.setupIntents.create(),
+    () => client.subscriptions.search({ query: 'x' }),
   ]
 }
 

@@ -129,7 +129,7 @@ export const ROWS: readonly Row[] = [
     'stripe',
     "new Stripe(tag, { httpClient: Stripe.createFetchHttpClient((url, init) => fetch(String(url).replace('https://', deputy + '/'), init)) })",
     "`e.headers['deputy-answer']`; the link is in `e.message`",
-    { calls: 22, again: { 429: false, 503: true } },
+    { calls: 27, again: { 429: false, 503: true } },
   ),
   row(
     'Python',
@@ -181,6 +181,20 @@ export const ROWS: readonly Row[] = [
     { calls: 20, again: ALWAYS },
   ),
   row(
+    'Python',
+    'hubspot-api-client',
+    "client = hubspot.Client.create(access_token=tag); client.config['host'] = deputy + '/api.hubapi.com'",
+    "`e.headers['deputy-answer']`, `json.loads(e.body)['url']`",
+    { calls: 22, unknown: 2, upload: false, again: ALWAYS },
+  ),
+  row(
+    'Python',
+    'stripe',
+    "StripeClient(tag, base_addresses={'api': deputy + '/api.stripe.com', 'files': deputy + '/files.stripe.com'})",
+    "`e.headers['deputy-answer']`; the link is in `str(e)`",
+    { calls: 22 },
+  ),
+  row(
     'Go',
     'go-github',
     'client.BaseURL = deputy + "/api.github.com/", client.UploadURL = deputy + "/uploads.github.com/", WithAuthToken(tag)',
@@ -214,5 +228,33 @@ export const ROWS: readonly Row[] = [
     'JAVA_TOOL_OPTIONS; new Gmail.Builder(new ApacheHttpTransport(), json, new HttpCredentialsAdapter(GoogleCredentials.create(tag))).build()',
     '`e.getHeaders().getFirstHeaderStringValue("Deputy-Answer")`; the link is in `e.getContent()`',
     { calls: 21, who: 'google' },
+  ),
+  row(
+    'Java',
+    'microsoft-graph',
+    'graph.getRequestAdapter().setBaseUrl(deputy + "/graph.microsoft.com/v1.0")',
+    '`e.getError().getCode()`; the link is in `e.getMessage()`',
+    { calls: 20, who: 'microsoft', again: ALWAYS },
+  ),
+  row(
+    'Java',
+    'openai-java',
+    'OpenAIOkHttpClient.builder().apiKey(tag).baseUrl(deputy + "/api.openai.com/v1").build()',
+    '`e.headers().values("Deputy-Answer")`; the link is in `e.getMessage()`',
+    { calls: 21, again: ALWAYS },
+  ),
+  row(
+    'Java',
+    'anthropic-java',
+    'AnthropicOkHttpClient.builder().authToken(tag).baseUrl(deputy + "/api.anthropic.com").build()',
+    '`e.headers().values("Deputy-Answer")`; the link is in `e.getMessage()`',
+    { calls: 20, again: ALWAYS },
+  ),
+  row(
+    'Java',
+    'stripe-java',
+    'StripeClient.builder().setApiKey(tag).setApiBase(deputy + "/api.stripe.com").setFilesBase(deputy + "/files.stripe.com").build()',
+    '`e.getCode()`; the link is in `e.getMessage()`',
+    { calls: 21 },
   ),
 ]

@@ -93,10 +93,13 @@ const lists: readonly (readonly [RegExp, (query: Query, who: string) => unknown]
   ],
   [
     /^\/v1\/(?:customers|files)$/,
-    (query) =>
-      ['starting_after', 'after', 'page'].some((name) => query.has(name))
-        ? { object: 'list', data: [{ id: 'second' }], has_more: false }
-        : { object: 'list', data: [{ id: 'first' }], has_more: true, next_page: 'p' },
+    (query) => {
+      const after = ['starting_after', 'after', 'page'].flatMap((name) => query.get(name) ?? [])
+      // Java's client for OpenAI asks until nothing comes.
+      const data = after[0] === 'second' ? [] : [{ id: PAGES[after.length > 0 ? 1 : 0] }]
+      const more = after.length > 0 ? { has_more: false } : { has_more: true, next_page: 'p' }
+      return { object: 'list', url: '/v1/customers', data, ...more }
+    },
   ],
   [/^\/v1\/account$/, (_, who) => ({ id: 'acct_1', object: 'account', email: who })],
   [

@@ -17,7 +17,7 @@ import { relayed } from '../support/vendor.ts'
 import { answer } from './vendors.ts'
 
 /** dave has connected nothing, of erin nobody knows anything at first, and each of `slow-0`… may call once in two seconds. */
-const SLOW = Array.from({ length: 24 }, (_, n) => `slow-${n}`)
+const SLOW = Array.from({ length: 32 }, (_, n) => `slow-${n}`)
 const HOLD = ['alice', 'bob', 'erin', ...SLOW]
 const PEOPLE = [...HOLD, 'dave']
 

@@ -1,6 +1,12 @@
 // The SDKs of Java, pointed at deputy as docs/sdks.md tells. argument: deputy's origin, which is not needed where the properties
 // of docs/forward.md lead there. Each line of standard input asks for one step of one SDK with one tag; each answer is a line of
 // its own. Steps run beside each other.
+import com.anthropic.client.AnthropicClient;
+import com.anthropic.client.okhttp.AnthropicOkHttpClient;
+import com.anthropic.errors.AnthropicServiceException;
+import com.anthropic.models.messages.MessageCountTokensParams;
+import com.anthropic.models.messages.MessageCreateParams;
+import com.anthropic.models.messages.Tool;
 import com.google.api.client.googleapis.json.GoogleJsonResponseException;
 import com.google.api.client.http.ByteArrayContent;
 import com.google.api.client.http.apache.v2.ApacheHttpTransport;
@@ -19,12 +25,41 @@ import com.google.auth.oauth2.AccessToken;
 import com.google.auth.oauth2.GoogleCredentials;
 import com.google.gson.GsonBuilder;
 import com.google.gson.JsonObject;
+import com.microsoft.graph.models.odataerrors.ODataError;
+import com.microsoft.graph.serviceclient.GraphServiceClient;
+import com.microsoft.graph.users.item.sendmail.SendMailPostRequestBody;
+import com.microsoft.kiota.authentication.AccessTokenProvider;
+import com.microsoft.kiota.authentication.AllowedHostsValidator;
+import com.microsoft.kiota.authentication.BaseBearerTokenAuthenticationProvider;
+import com.openai.client.OpenAIClient;
+import com.openai.client.okhttp.OpenAIOkHttpClient;
+import com.openai.errors.OpenAIServiceException;
+import com.openai.models.batches.BatchCreateParams;
+import com.openai.models.chat.completions.ChatCompletionCreateParams;
+import com.openai.models.embeddings.EmbeddingCreateParams;
+import com.openai.models.files.FileCreateParams;
+import com.openai.models.files.FilePurpose;
+import com.openai.models.images.ImageGenerateParams;
+import com.openai.models.moderations.ModerationCreateParams;
+import com.openai.models.responses.ResponseCreateParams;
 import com.slack.api.Slack;
 import com.slack.api.SlackConfig;
 import com.slack.api.methods.MethodsClient;
 import com.slack.api.methods.SlackApiException;
 import com.slack.api.methods.SlackApiTextResponse;
+import com.stripe.StripeClient;
+import com.stripe.exception.StripeException;
+import com.stripe.param.CustomerCreateParams;
+import com.stripe.param.CustomerUpdateParams;
+import com.stripe.param.InvoiceCreateParams;
+import com.stripe.param.PaymentIntentCreateParams;
+import com.stripe.param.PriceCreateParams;
+import com.stripe.param.ProductCreateParams;
+import com.stripe.param.RefundCreateParams;
+import com.stripe.param.SubscriptionCreateParams;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
+import java.net.URI;
 import java.util.ArrayList;
 import java.util.Date;
 import java.util.HashMap;
@@ -261,11 +296,285 @@ class Drive {
     }
   }
 
+  static class MsGraph implements Sdk {
+    final GraphServiceClient graph;
+
+    MsGraph(String tag) {
+      var provider = new AccessTokenProvider() {
+        public String getAuthorizationToken(URI uri, Map<String, Object> more) {
+          return tag;
+        }
+
+        public AllowedHostsValidator getAllowedHostsValidator() {
+          return new AllowedHostsValidator();
+        }
+      };
+      graph = new GraphServiceClient(new BaseBearerTokenAuthenticationProvider(provider));
+      graph.getRequestAdapter().setBaseUrl(at("graph.microsoft.com/v1.0"));
+    }
+
+    public Object who() {
+      return graph.me().get().getUserPrincipalName();
+    }
+
+    public Object pages() {
+      var ids = new ArrayList<String>();
+      var page = graph.me().messages().get();
+      while (page != null) {
+        page.getValue().forEach(message -> ids.add(message.getId()));
+        var link = page.getOdataNextLink();
+        page = link == null ? null : graph.me().messages().withUrl(link).get();
+      }
+      return ids;
+    }
+
+    public void upload() {
+      graph.drives().byDriveId("d").items().byDriveItemId("1").content().put(new ByteArrayInputStream(UPLOADED.getBytes()));
+    }
+
+    public List<Callable<?>> calls() {
+      var me = graph.me();
+      var event = new com.microsoft.graph.models.Event();
+      var message = new com.microsoft.graph.models.Message();
+      event.setSubject("x");
+      message.setSubject("x");
+      var mail = new SendMailPostRequestBody();
+      mail.setMessage(message);
+      return List.of(
+          () -> me.get(),
+          () -> me.messages().get(),
+          () -> me.messages().byMessageId("1").get(),
+          () -> me.messages().byMessageId("1").attachments().get(),
+          () -> me.messages().byMessageId("1").patch(message),
+          () -> me.mailFolders().byMailFolderId("inbox").messages().get(),
+          () -> { me.sendMail().post(mail); return null; },
+          () -> me.events().get(),
+          () -> me.events().post(event),
+          () -> { me.events().byEventId("1").delete(); return null; },
+          () -> me.calendarView().get(),
+          () -> me.drive().get(),
+          () -> graph.drives().byDriveId("d").items().byDriveItemId("1").content().get(),
+          () -> me.joinedTeams().get(),
+          () -> graph.teams().byTeamId("1").channels().byChannelId("2").messages().get(),
+          () -> me.chats().get(),
+          () -> me.contacts().get(),
+          () -> me.people().get(),
+          () -> graph.users().byUserId("ann@corp.test").get(),
+          () -> graph.sites().bySiteId("root").get());
+    }
+
+    public Map<String, String> told(Exception error) {
+      return Drive.told(((ODataError) error).getError().getCode(), linkIn(error.getMessage()));
+    }
+  }
+
+  static class OpenAi implements Sdk {
+    final OpenAIClient ai;
+
+    OpenAi(String tag) {
+      ai = OpenAIOkHttpClient.builder().apiKey(tag).baseUrl(at("api.openai.com/v1")).build();
+    }
+
+    public Object who() {
+      return ai.models().list().data().get(0).ownedBy();
+    }
+
+    public Object pages() {
+      var ids = new ArrayList<String>();
+      for (var file : ai.files().list().autoPager()) ids.add(file.id());
+      return ids;
+    }
+
+    public void upload() {
+      ai.files().create(FileCreateParams.builder().file(UPLOADED.getBytes()).purpose(FilePurpose.USER_DATA).build());
+    }
+
+    public List<Callable<?>> calls() {
+      var chat = ChatCompletionCreateParams.builder().model("gpt").addUserMessage("x").build();
+      var question = ResponseCreateParams.builder().model("gpt").input("x").build();
+      var batch = BatchCreateParams.builder().inputFileId("f").endpoint(BatchCreateParams.Endpoint.V1_RESPONSES)
+          .completionWindow(BatchCreateParams.CompletionWindow._24H).build();
+      return List.of(
+          () -> ai.models().list(),
+          () -> ai.models().retrieve("gpt"),
+          () -> ai.chat().completions().create(chat),
+          () -> drained(ai.chat().completions().createStreaming(chat)),
+          () -> ai.responses().create(question),
+          () -> drained(ai.responses().createStreaming(question)),
+          () -> ai.responses().retrieve("r"),
+          () -> ai.embeddings().create(EmbeddingCreateParams.builder().model("e").input("x").build()),
+          () -> ai.moderations().create(ModerationCreateParams.builder().input("x").build()),
+          () -> ai.images().generate(ImageGenerateParams.builder().prompt("x").build()),
+          () -> ai.files().list(),
+          () -> ai.files().retrieve("f"),
+          () -> drained(ai.files().content("f")),
+          () -> ai.files().delete("f"),
+          () -> ai.batches().list(),
+          () -> ai.batches().retrieve("b"),
+          () -> ai.batches().create(batch),
+          () -> ai.vectorStores().list(),
+          () -> ai.vectorStores().create(),
+          () -> ai.vectorStores().retrieve("v"),
+          () -> ai.fineTuning().jobs().list());
+    }
+
+    public Map<String, String> told(Exception error) {
+      var answer = (OpenAIServiceException) error;
+      return Drive.told(answer.headers().values("Deputy-Answer").get(0), linkIn(answer.getMessage()));
+    }
+  }
+
+  static class Anthropic implements Sdk {
+    final AnthropicClient ai;
+
+    Anthropic(String tag) {
+      ai = AnthropicOkHttpClient.builder().authToken(tag).baseUrl(at("api.anthropic.com")).build();
+    }
+
+    public Object who() {
+      return ai.models().list().data().get(0).displayName();
+    }
+
+    public Object pages() {
+      var ids = new ArrayList<String>();
+      for (var file : ai.beta().files().list().autoPager()) ids.add(file.id());
+      return ids;
+    }
+
+    public void upload() {
+      ai.beta().files().upload(com.anthropic.models.beta.files.FileUploadParams.builder().file(UPLOADED.getBytes()).build());
+    }
+
+    static MessageCreateParams.Builder ask() {
+      return MessageCreateParams.builder().model("claude").maxTokens(9).addUserMessage("x");
+    }
+
+    public List<Callable<?>> calls() {
+      var tool = Tool.builder().name("a").inputSchema(Tool.InputSchema.builder().build()).build();
+      var count = MessageCountTokensParams.builder().model("claude").addUserMessage("x").build();
+      var asked = com.anthropic.models.messages.batches.BatchCreateParams.Request.builder().customId("1").params(
+          com.anthropic.models.messages.batches.BatchCreateParams.Request.Params.builder().model("claude").maxTokens(9).addUserMessage("x").build()).build();
+      var batch = com.anthropic.models.messages.batches.BatchCreateParams.builder().addRequest(asked).build();
+      var batches = ai.messages().batches();
+      var files = ai.beta().files();
+      return List.of(
+          () -> ai.models().list(),
+          () -> ai.models().retrieve("claude"),
+          () -> ai.messages().create(ask().build()),
+          () -> drained(ai.messages().createStreaming(ask().build())),
+          () -> ai.messages().create(ask().system("x").build()),
+          () -> ai.messages().create(ask().addTool(tool).build()),
+          () -> ai.messages().countTokens(count),
+          () -> batches.list(),
+          () -> batches.retrieve("b"),
+          () -> batches.create(batch),
+          () -> batches.cancel("b"),
+          () -> batches.delete("b"),
+          () -> files.list(),
+          () -> files.retrieveMetadata("f"),
+          () -> drained(files.download("f")),
+          () -> files.delete("f"),
+          () -> drained(batches.resultsStreaming("b")),
+          () -> ai.beta().messages().create(com.anthropic.models.beta.messages.MessageCreateParams.builder().model("claude").maxTokens(9).addUserMessage("x").build()),
+          () -> ai.beta().models().list(),
+          () -> ai.beta().models().retrieve("claude"));
+    }
+
+    public Map<String, String> told(Exception error) {
+      var answer = (AnthropicServiceException) error;
+      return Drive.told(answer.headers().values("Deputy-Answer").get(0), linkIn(answer.getMessage()));
+    }
+  }
+
+  static class Stripe implements Sdk {
+    final com.stripe.service.V1Services v1;
+
+    Stripe(String tag) {
+      v1 = StripeClient.builder().setApiKey(tag).setApiBase(at("api.stripe.com")).setFilesBase(at("files.stripe.com")).build().v1();
+    }
+
+    public Object who() throws StripeException {
+      return v1.accounts().retrieveCurrent().getEmail();
+    }
+
+    public Object pages() throws StripeException {
+      var ids = new ArrayList<String>();
+      for (var customer : v1.customers().list().autoPagingIterable()) ids.add(customer.getId());
+      return ids;
+    }
+
+    public void upload() throws StripeException {
+      var file = new ByteArrayInputStream(UPLOADED.getBytes());
+      var purpose = com.stripe.param.FileCreateParams.Purpose.DISPUTE_EVIDENCE;
+      v1.files().create(com.stripe.param.FileCreateParams.builder().setFile(file).setPurpose(purpose).build());
+    }
+
+    public List<Callable<?>> calls() {
+      var price = PriceCreateParams.builder().setCurrency("eur").setProduct("p").setUnitAmount(1L).build();
+      var item = SubscriptionCreateParams.Item.builder().setPrice("p").build();
+      return List.of(
+          () -> v1.balance().retrieve(),
+          () -> v1.customers().list(),
+          () -> v1.customers().retrieve("c"),
+          () -> v1.customers().create(CustomerCreateParams.builder().setEmail("a@b.test").putMetadata("a", "1").build()),
+          () -> v1.customers().update("c", CustomerUpdateParams.builder().setName("x").build()),
+          () -> v1.customers().delete("c"),
+          () -> v1.charges().list(),
+          () -> v1.invoices().list(),
+          () -> v1.invoices().retrieve("i"),
+          () -> v1.invoices().create(InvoiceCreateParams.builder().setCustomer("c").build()),
+          () -> v1.products().list(),
+          () -> v1.products().create(ProductCreateParams.builder().setName("x").build()),
+          () -> v1.products().retrieve("p"),
+          () -> v1.prices().list(),
+          () -> v1.prices().create(price),
+          () -> v1.subscriptions().retrieve("s"),
+          () -> v1.subscriptions().create(SubscriptionCreateParams.builder().setCustomer("c").addItem(item).build()),
+          () -> v1.paymentIntents().create(PaymentIntentCreateParams.builder().setAmount(1L).setCurrency("eur").build()),
+          () -> v1.paymentIntents().retrieve("p"),
+          () -> v1.refunds().create(RefundCreateParams.builder().setPaymentIntent("p").build()),
+          () -> v1.events().list());
+    }
+
+    public Map<String, String> told(Exception error) {
+      return Drive.told(((StripeException) error).getCode(), linkIn(error.getMessage()));
+    }
+  }
+
+  /** Reads all of an answer that comes bit by bit. */
+  static Object drained(com.openai.core.http.StreamResponse<?> answer) {
+    try (answer) {
+      return answer.stream().count();
+    }
+  }
+
+  static Object drained(com.openai.core.http.HttpResponse answer) throws IOException {
+    try (answer) {
+      return answer.body().readAllBytes();
+    }
+  }
+
+  static Object drained(com.anthropic.core.http.StreamResponse<?> answer) {
+    try (answer) {
+      return answer.stream().count();
+    }
+  }
+
+  static Object drained(com.anthropic.core.http.HttpResponse answer) throws IOException {
+    try (answer) {
+      return answer.body().readAllBytes();
+    }
+  }
+
   static Sdk made(String sdk, String tag) throws Exception {
     return switch (sdk) {
       case "github-api" -> new Github(tag);
       case "slack-api-client" -> new SlackApi(tag);
       case "google-api-client" -> new Google(tag);
+      case "microsoft-graph" -> new MsGraph(tag);
+      case "openai-java" -> new OpenAi(tag);
+      case "anthropic-java" -> new Anthropic(tag);
+      case "stripe-java" -> new Stripe(tag);
       default -> throw new IllegalArgumentException("there is no " + sdk);
     };
   }

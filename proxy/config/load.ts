@@ -131,6 +131,7 @@ const YAML: Readonly<Record<string, string>> = {
   BLOCK_IN_FLOW:
     'a list with - or an indented part stands between [ ] or { }: write it with commas',
   DUPLICATE_KEY: 'a key stands here twice: keep one',
+  MULTIPLE_DOCS: 'a second document begins here (---): keep one in the file',
   MISSING_CHAR:
     'something is missing here: a closing quote, bracket or brace, a comma, or a space behind a colon',
   MULTILINE_IMPLICIT_KEY:
@@ -489,6 +490,15 @@ const connect = (
   return connections
 }
 
+/** What follows only from a value that is missing, or was not put in, is no problem of its own. */
+const unlike = (told: readonly string[], found: readonly string[]): readonly string[] => {
+  const paths = told.map((problem) => problem.split(': ', 1)[0] ?? '')
+  return found.filter((problem) => {
+    const [at = ''] = problem.split(': ', 1)
+    return !paths.some((path) => at === path || at.startsWith(`${path}.`))
+  })
+}
+
 /** Reads everything that the configuration names but state and policy. Never throws for bad input: every problem is listed. */
 export const load = async (flag: string | undefined, env: Env): Promise<Result> => {
   const found = findConfig(flag, env)
@@ -515,7 +525,8 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   const text = await interpolate(raw, from, problems)
   const parsed = parseConfig(text)
   const config = 'problems' in parsed ? parsed.rest : parsed.config
-  if ('problems' in parsed) problems.push(...parsed.problems)
+  if ('problems' in parsed) problems.push(...unlike(problems, parsed.problems))
+  const wrong = [...problems]
   if (config === null) return { path, problems, rest: null, sources: noted() }
   const providers = await readProviders(config, from, problems)
   const connections = connect(config, providers, problems, at)
@@ -525,7 +536,6 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   const kms = config.vault.kms === undefined ? null : programOf(config.vault.kms, at, env)
   const whole = { config, path, connections, providers, agents, kms, at, written, sources }
   const loaded = Object.freeze(whole)
-  return problems.length > 0
-    ? { path, problems: [...new Set(problems)], rest: loaded, sources }
-    : { loaded }
+  const all = [...wrong, ...unlike(wrong, problems.slice(wrong.length))]
+  return all.length > 0 ? { path, problems: [...new Set(all)], rest: loaded, sources } : { loaded }
 }

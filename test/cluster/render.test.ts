@@ -264,6 +264,11 @@ const REFUSED: readonly Refused[] = [
     'gateway.agentNamespaces: name the namespaces',
   ],
   [
+    'a gateway among its agents, whose pods could mount its Secrets',
+    { values: 'gateway', namespace: 'agents' },
+    "gateway.agentNamespaces: agents is the release's own namespace",
+  ],
+  [
     'an Ingress to no pages',
     { values: 'sidecar', set: { ingress: { enabled: true } } },
     'this release serves no pages',

@@ -5,6 +5,7 @@ import { isIP } from 'node:net'
 import { naming } from '../../config/backend.ts'
 import { checkAddressesOf } from '../../config/checks.ts'
 import { addressesOf } from '../../config/directory.ts'
+import { located } from '../../config/lines.ts'
 import type { Loaded } from '../../config/load.ts'
 import { isService } from '../../config/policy.ts'
 import { oddities } from '../../config/rules.ts'
@@ -230,7 +231,7 @@ export const validate = async (options: {
     await certificate(loaded, Date.now()),
     offline ? none : await database(loaded),
     parts === null ? none : await endpoints(loaded, parts),
-    await who(loaded, parts?.policy.tables() ?? {}),
+    await who(loaded, engine === null ? undefined : parts?.policy.tables()),
     {
       problems: idleHooks(loaded),
       warnings: [
@@ -264,7 +265,7 @@ export const validate = async (options: {
     options.complain(
       `${loaded.path}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
     )
-    for (const problem of problems) options.complain(`  ${problem}`)
+    for (const problem of await located(loaded.path, problems)) options.complain(`  ${problem}`)
   } else
     options.print(
       `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connection${loaded.connections.size === 1 ? '' : 's'}`,

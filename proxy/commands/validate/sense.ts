@@ -68,8 +68,11 @@ const tablesSchema = z.object({
   role_grants: z.record(z.string(), roleLists).default({}),
 })
 
-/** People nobody can be, and groups and roles that lead nowhere. @param tables those of the starter policy's shape */
-export const who = async ({ config, at }: Loaded, tables: JsonObject): Promise<Findings> => {
+/** People nobody can be, and groups and roles that lead nowhere. @param tables those of the starter policy's shape; undefined: unknown */
+export const who = async (
+  { config, at }: Loaded,
+  tables: JsonObject | undefined,
+): Promise<Findings> => {
   const problems: string[] = []
   const warnings: string[] = []
   const { tenants, realms } = naming(config)

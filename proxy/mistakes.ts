@@ -29,10 +29,10 @@ const spelt = (key: string): string =>
 /** `: is NAME meant?` of the known name that is a slip of the pen away; empty: none is. Of two the longer one. */
 export const meant = (key: string, known: Iterable<string>): string => {
   const own = spelt(key.slice(0, 50))
-  const [best] = Array.from(known, (name) => [distance(own, name), name] as const).sort(
+  const [best] = Array.from(known, (name) => [distance(own, spelt(name)), name] as const).sort(
     ([a, one], [b, other]) => a - b || other.length - one.length,
   )
-  return best !== undefined && best[0] <= Math.max(1, Math.floor(key.length / 4))
+  return best !== undefined && best[0] <= Math.max(1, Math.floor(own.length / 4))
     ? `: is ${best[1]} meant?`
     : ''
 }

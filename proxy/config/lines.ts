@@ -1,6 +1,32 @@
-// Where in the file a problem is: problems name keys, people look for lines.
-import { isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+// Where in a file of YAML a problem is, in words: problems name keys, people look for lines.
+import { isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, type YAMLError } from 'yaml'
 import { readText } from '../files.ts'
+
+/** What is wrong with the writing, by the parser's code, and what to do. */
+const YAML: Readonly<Record<string, string>> = {
+  ALIAS_PROPS: 'a repeated part (*name) can have no name of its own: remove it',
+  BAD_ALIAS: 'a name behind * is unknown or empty: quote a value that begins with *',
+  BAD_DQ_ESCAPE: 'a backslash in "double quotes" begins nothing known: use single quotes',
+  BAD_INDENT:
+    'the line is indented otherwise than those it belongs to, or a bracket above it is not closed: align or close it',
+  BAD_SCALAR_START: 'a value may not begin with @ or `: put it in quotes',
+  BLOCK_AS_IMPLICIT_KEY:
+    'two "key: value" stand on one line: put each on its own line, or the value in quotes',
+  BLOCK_IN_FLOW:
+    'a list with - or an indented part stands between [ ] or { }: write it with commas',
+  DUPLICATE_KEY: 'a key stands here twice: keep one',
+  MULTIPLE_DOCS: 'a second document begins here (---): keep one in the file',
+  MISSING_CHAR:
+    'something is missing here: a closing quote, bracket or brace, a comma, or a space behind a colon',
+  MULTILINE_IMPLICIT_KEY:
+    'a key goes over several lines: is a colon missing, or a quote not closed?',
+  TAB_AS_INDENT: 'the line is indented with a tab: use spaces',
+  UNEXPECTED_TOKEN:
+    'something stands here that does not belong: is a quote, bracket or comma too many?',
+}
+/** `:LINE: what is wrong, and what to do`, to stand behind the name of the file. */
+export const inYaml = ({ code, linePos }: YAMLError): string =>
+  `:${linePos?.[0].line ?? 1}: ${YAML[code] ?? 'this cannot be read: keys and values are written `key: value`, lists with -'}`
 
 /** The offset of what a path of keys names, or of the nearest section around it; null: nothing of it is there. */
 const offsetOf = (node: unknown, steps: readonly string[]): number | null => {

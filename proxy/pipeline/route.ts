@@ -4,6 +4,7 @@ import type { Addressing, Connection, Provider, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Dedicated } from '../net/admit.ts'
 import { remembered } from '../memo.ts'
+import { meant } from '../mistakes.ts'
 import { canonicalTarget, decodePathPerson } from '../wire/canonical.ts'
 
 type Entry = {
@@ -98,7 +99,9 @@ const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry =
     ...open.map((connection) => entryOf(connection, host, `https://${host}`, false)),
   ]
   if (entries.length === 0)
-    throw notFound(`no configured connection serves ${JSON.stringify(host)}`)
+    throw notFound(
+      `no configured connection serves ${JSON.stringify(host)}${meant(host, table.hosts.keys())}`,
+    )
   return choose(entries, host, wanted)
 }
 

@@ -76,6 +76,9 @@ test('a host that nobody serves is told as that', () => {
   expect(() => at('/nowhere.example/x')).toThrow(
     'no configured connection serves "nowhere.example"',
   )
+  expect(() => at('/api.acne.example/x')).toThrow(
+    'no configured connection serves "api.acne.example": is api.acme.example meant?',
+  )
 })
 
 describe('by path', () => {

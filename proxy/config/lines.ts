@@ -24,9 +24,12 @@ const YAML: Readonly<Record<string, string>> = {
   UNEXPECTED_TOKEN:
     'something stands here that does not belong: is a quote, bracket or comma too many?',
 }
+/** What is wrong with the writing, and what to do. */
+export const yamlWords = ({ code }: YAMLError): string =>
+  YAML[code] ?? 'this cannot be read: keys and values are written `key: value`, lists with -'
 /** `:LINE: what is wrong, and what to do`, to stand behind the name of the file. */
-export const inYaml = ({ code, linePos }: YAMLError): string =>
-  `:${linePos?.[0].line ?? 1}: ${YAML[code] ?? 'this cannot be read: keys and values are written `key: value`, lists with -'}`
+export const inYaml = (error: YAMLError): string =>
+  `:${error.linePos?.[0].line ?? 1}: ${yamlWords(error)}`
 
 /** The offset of what a path of keys names, or of the nearest section around it; null: nothing of it is there. */
 const offsetOf = (node: unknown, steps: readonly string[]): number | null => {

@@ -230,7 +230,7 @@ const extended = (raw: unknown): string =>
   typeof raw === 'object' && raw !== null && 'extends' in raw && typeof raw.extends === 'string'
     ? raw.extends
     : ''
-const shippedIds = (): readonly string[] =>
+export const shippedIds = (): readonly string[] =>
   readdirSync(shipped('providers'))
     .filter((name) => name.endsWith('.yaml') && !/\.(?:operations|tools)\.yaml$/.test(name))
     .map((name) => name.slice(0, -'.yaml'.length))

@@ -333,6 +333,27 @@ const PEOPLE: readonly Row[] = [
 ]
 const PROVIDERS: readonly Row[] = [
   [
+    'rows of a provider that nobody defined',
+    (c, w) => {
+      mkdirSync(join(w.dir, 'tables'), { recursive: true })
+      tables(w, 'role_grants', {})
+      tables(w, 'grants', { githb: { read: { roles: ['reader'], operations: ['*'] } } })
+      c['policy']['data'] = './tables'
+    },
+    () =>
+      'policy.data: the table grants has rows of "githb", and no provider is called so: is github meant?',
+    0,
+  ],
+  [
+    'a table that is wrong',
+    (c, w) => {
+      mkdirSync(join(w.dir, 'tables'), { recursive: true })
+      tables(w, 'group_roles', { staff: 'reader' })
+      c['policy']['data'] = './tables'
+    },
+    () => 'policy.data: the policy tables cannot be used:',
+  ],
+  [
     'a scope that no operation needs',
     (c, w) => (c['connections'] = github(w, ['repo', 'gist', 'read:nothing'])),
     () => 'connections.github.scopes: no operation of GitHub needs "read:nothing": remove it',
@@ -502,9 +523,9 @@ test('without entitlements it says that nobody is allowed anything by groups or 
   expect(code).toBe(0)
 })
 
-test(`they are fifty-two${opensslMissing()}`, () => {
-  expect(ROWS.length).toBe(52)
-  expect(new Set(ROWS.map(([what]) => what)).size).toBe(52)
+test(`they are fifty-four${opensslMissing()}`, () => {
+  expect(ROWS.length).toBe(54)
+  expect(new Set(ROWS.map(([what]) => what)).size).toBe(54)
 })
 
 const NAMED = ROWS.map(([what, change, says, code = 78]) => ({ what, change, says, code }))

@@ -192,6 +192,10 @@ const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
   }
 }
 
+/** Whose fault it is that the policy is refused. */
+const ofTables = ({ config }: Loaded, why: string): string =>
+  config.policy.data !== undefined && why.startsWith('the policy tables') ? 'policy.data' : 'policy.bundle'
+
 /** What follows only from a value that is missing or wrong is no problem of its own. */
 const further = (told: readonly string[], found: readonly string[]): readonly string[] => {
   const wrong = told.map((problem) => problem.slice(0, Math.max(0, problem.indexOf(':'))))
@@ -225,7 +229,7 @@ export const validate = async (options: {
   const none = { problems: [], warnings: [] }
   const findings = [
     { problems: 'problems' in prepared ? prepared.problems : [], warnings: [] },
-    { problems: broken === null ? [] : [`policy.bundle: ${broken}`], warnings: [] },
+    { problems: broken === null ? [] : [`${ofTables(loaded, broken)}: ${broken}`], warnings: [] },
     { problems: (parts?.policy.vain() ?? []).map((row) => `policy: ${row}`), warnings: [] },
     await ports(loaded),
     await certificate(loaded, Date.now()),

@@ -58,8 +58,7 @@ export const saying =
       path.map(String).join('.') || 'configuration'
     if (issue.code === 'unrecognized_keys')
       return issue.keys.map(
-        (key) =>
-          `${at([...issue.path, key])}: is no key that deputy knows${hint(issue.path, key)}`,
+        (key) => `${at([...issue.path, key])}: is no key that deputy knows${hint(issue.path, key)}`,
       )
     if (issue.code === 'invalid_key')
       return [`${at(issue.path)}: ${issue.issues[0]?.message ?? 'is no valid name'}`]
@@ -73,7 +72,9 @@ export const saying =
     }
     // zod's own words; a schema that has better ones says them.
     if (issue.code === 'invalid_value' && issue.message.startsWith('Invalid '))
-      return [`${at(issue.path)}: must be ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map(String).join(', ')}`]
+      return [
+        `${at(issue.path)}: must be ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map(String).join(', ')}`,
+      ]
     return [
       `${at(issue.path)}: ${issue.code === 'invalid_type' ? ofType(issue.expected, issue.message) : issue.message}`,
     ]

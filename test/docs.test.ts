@@ -159,7 +159,9 @@ describe('what is named is there', () => {
   })
   test('as many SDKs as the README counts', () => {
     const [, rows = ''] = textOf('docs/sdks.md').split('<!-- generated: sdks -->')
-    const tables = rows.split('\n\n').filter((table) => table.startsWith('| SDK | how it is made |'))
+    const tables = rows
+      .split('\n\n')
+      .filter((table) => table.startsWith('| SDK | how it is made |'))
     const sdks = tables.flatMap((table) => table.trim().split('\n').slice(2))
     for (const file of ['README.md', 'docs/agents.md'])
       expect(textOf(file)).toContain(`each of ${sdks.length} SDKs of`)

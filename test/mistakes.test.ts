@@ -15,7 +15,12 @@ const told = (raw: unknown): readonly string[] => issuesOf(raw).flatMap(said)
 
 test.each<[unknown, readonly string[]]>([
   [{}, ['name: is missing']],
-  [{ name: 1 }, ['name: must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host, such as 127.0.0.1:7410']],
+  [
+    { name: 1 },
+    [
+      'name: must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host, such as 127.0.0.1:7410',
+    ],
+  ],
   [{ name: [] }, ['name: must be a text']],
   [{ name: 'a', level: 'loud' }, ['level: must be one of high, low']],
   [{ name: 'a', tags: 'x' }, ['tags: must be a list']],

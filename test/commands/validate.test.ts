@@ -77,6 +77,11 @@ const at =
 
 const ADDRESSES: readonly Row[] = [
   [
+    'a forward proxy without its authority',
+    (c) => Object.assign(c, { forward: { listen: '127.0.0.1:0', ca: './ca' } }),
+    (w) => `forward.ca: ${at('ca/ca.crt')(w)} does not exist: run \`deputy ca\``,
+  ],
+  [
     'a port that another program has',
     (c, w) => (c['listeners']['agent'] = `127.0.0.1:${w.taken}`),
     (w) => `listeners.agent: 127.0.0.1:${w.taken} is in use: stop the program that listens there`,
@@ -397,7 +402,8 @@ const WRITING: readonly Row[] = [
   [
     'a port where an address is wanted',
     (c) => (c['listeners']['agent'] = 7410),
-    () => 'listeners.agent: must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host',
+    () =>
+      'listeners.agent: must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host',
   ],
   [
     'a folder in the place of the database',
@@ -420,13 +426,15 @@ const WRITING: readonly Row[] = [
   [
     'a client that was never registered',
     (c, w) => (c['connections'] = github(w, ['gist'], NOT_REGISTERED)),
-    () => 'connections.github.client_id: is what deputy init wrote, so nobody can connect: register',
+    () =>
+      'connections.github.client_id: is what deputy init wrote, so nobody can connect: register',
     0,
   ],
   [
     'a variable as a shell writes it',
     (c, w) => (c['connections'] = github(w, ['gist'], '$CLIENT_ID')),
-    () => 'connections.github.client_id: $CLIENT_ID is taken as it is: to read a variable, write ${env:CLIENT_ID}',
+    () =>
+      'connections.github.client_id: $CLIENT_ID is taken as it is: to read a variable, write ${env:CLIENT_ID}',
     0,
   ],
   [
@@ -523,9 +531,9 @@ test('without entitlements it says that nobody is allowed anything by groups or 
   expect(code).toBe(0)
 })
 
-test(`they are fifty-four${opensslMissing()}`, () => {
-  expect(ROWS.length).toBe(54)
-  expect(new Set(ROWS.map(([what]) => what)).size).toBe(54)
+test(`they are fifty-five${opensslMissing()}`, () => {
+  expect(ROWS.length).toBe(55)
+  expect(new Set(ROWS.map(([what]) => what)).size).toBe(55)
 })
 
 const NAMED = ROWS.map(([what, change, says, code = 78]) => ({ what, change, says, code }))

@@ -47,7 +47,9 @@ test('what follows from a variable that is not set, or a part that is missing, i
   const gitea = { provider: 'gitea', hosts: ['git.corp.example'], client_secret: 's' }
   const unset = { gitea: { ...gitea, client_id: '${env:NOWHERE}' } }
   expect(await problems({ connections: unset })).toEqual([
-    expect.stringMatching(/^connections\.gitea\.client_id: the environment variable NOWHERE is not set/),
+    expect.stringMatching(
+      /^connections\.gitea\.client_id: the environment variable NOWHERE is not set/,
+    ),
   ])
   expect(await problems({})).toEqual(['connections: is missing'])
 })

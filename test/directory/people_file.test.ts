@@ -101,7 +101,9 @@ test('what is wrong far below is named by its line or its row, as in a short fil
   expect(await refused(spoilt(items, 4_000, '- {"id": "a'))).toMatch(
     /^people\.yaml:400\d: something is missing here: a closing quote/,
   )
-  expect(await refused(`people:\n${items.join('\n')}\nothers: []\n`)).toMatch(/^people\.yaml:6002: /)
+  expect(await refused(`people:\n${items.join('\n')}\nothers: []\n`)).toMatch(
+    /^people\.yaml:6002: /,
+  )
   expect(await refused(`people:\n${items.join('\n')}\n---\npeople: []\n`)).toMatch(
     /^people\.yaml:\d+: a second document begins here/,
   )

@@ -194,7 +194,9 @@ const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
 
 /** Whose fault it is that the policy is refused. */
 const ofTables = ({ config }: Loaded, why: string): string =>
-  config.policy.data !== undefined && why.startsWith('the policy tables') ? 'policy.data' : 'policy.bundle'
+  config.policy.data !== undefined && why.startsWith('the policy tables')
+    ? 'policy.data'
+    : 'policy.bundle'
 
 /** What follows only from a value that is missing or wrong is no problem of its own. */
 const further = (told: readonly string[], found: readonly string[]): readonly string[] => {

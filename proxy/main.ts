@@ -75,7 +75,8 @@ const loaded = async (flag: string | undefined) => {
   complain(
     `${result.path ?? 'deputy'}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
   )
-  for (const problem of problems) complain(`  ${problem}`)
+  const { located } = await import('./config/lines.ts')
+  for (const problem of await located(result.path ?? '', problems)) complain(`  ${problem}`)
   return null
 }
 

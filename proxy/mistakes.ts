@@ -3,27 +3,83 @@ import type { z } from 'zod'
 
 type Issue = z.core.$ZodIssue
 
-/** zod's own words say little to somebody who writes YAML. */
-export const said = (issue: Issue): readonly string[] => {
-  const at = (path: readonly PropertyKey[]): string => path.map(String).join('.') || 'configuration'
-  if (issue.code === 'unrecognized_keys')
-    return issue.keys.map((key) => `${at([...issue.path, key])}: is no key that deputy knows`)
-  if (issue.code === 'invalid_key')
-    return [`${at(issue.path)}: ${issue.issues[0]?.message ?? 'is no valid name'}`]
-  if (issue.code === 'invalid_union') {
-    // Of several forms the one that this was meant to be: wrong only within.
-    const meant = issue.errors.find((list) => list.every(({ path }) => path.length > 0))
-    if (meant !== undefined && meant.length > 0)
-      return meant.flatMap((each) => said({ ...each, path: [...issue.path, ...each.path] }))
+/** How many letters differ, wherever they stand (Levenshtein). */
+const distance = (a: string, b: string): number => {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (const [i, letter] of Array.from(a).entries()) {
+    const next = [i + 1]
+    for (let j = 0; j < b.length; j += 1)
+      next.push(
+        Math.min(
+          (next[j] ?? 0) + 1,
+          (row[j + 1] ?? 0) + 1,
+          (row[j] ?? 0) + (letter === b[j] ? 0 : 1),
+        ),
+      )
+    row = next
   }
-  if (issue.code !== 'invalid_type') return [`${at(issue.path)}: ${issue.message}`]
-  const wanted = issue.expected === 'object' ? 'keys and values' : issue.expected
-  return [
-    issue.message.endsWith('received undefined')
-      ? `${at(issue.path)}: is missing`
-      : `${at(issue.path)}: must be ${wanted === 'string' ? 'a text (durations and sizes carry a unit, such as 10s)' : wanted === 'array' ? 'a list' : wanted}`,
-  ]
+  return row[b.length] ?? 0
 }
+/** `clientSecret` and `client-secret` are `client_secret`. */
+const spelt = (key: string): string =>
+  key
+    .replaceAll(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('-', '_')
+    .toLowerCase()
+/** `: is NAME meant?` of the known name that is a slip of the pen away; empty: none is. Of two the longer one. */
+export const meant = (key: string, known: Iterable<string>): string => {
+  const own = spelt(key.slice(0, 50))
+  const [best] = Array.from(known, (name) => [distance(own, spelt(name)), name] as const).sort(
+    ([a, one], [b, other]) => a - b || other.length - one.length,
+  )
+  return best !== undefined && best[0] <= Math.max(1, Math.floor(own.length / 4))
+    ? `: is ${best[1]} meant?`
+    : ''
+}
+
+/** Why a value of one type is none of another, and how it is written. */
+const ofType = (expected: string, message: string): string => {
+  if (message.endsWith('received undefined')) return 'is missing'
+  if (expected !== 'string')
+    return `must be ${({ array: 'a list', object: 'keys and values', record: 'keys and values' } as Readonly<Record<string, string>>)[expected] ?? expected}`
+  return /received (?:number|boolean)$/.test(message)
+    ? 'must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host, such as 127.0.0.1:7410'
+    : 'must be a text'
+}
+
+/** What to add about a key that nobody knows, at a place. */
+type Hint = (at: readonly PropertyKey[], key: string) => string
+
+/** zod's own words say little to somebody who writes YAML. */
+export const saying =
+  (hint: Hint) =>
+  (issue: Issue): readonly string[] => {
+    const at = (path: readonly PropertyKey[]): string =>
+      path.map(String).join('.') || 'configuration'
+    if (issue.code === 'unrecognized_keys')
+      return issue.keys.map(
+        (key) => `${at([...issue.path, key])}: is no key that deputy knows${hint(issue.path, key)}`,
+      )
+    if (issue.code === 'invalid_key')
+      return [`${at(issue.path)}: ${issue.issues[0]?.message ?? 'is no valid name'}`]
+    if (issue.code === 'invalid_union') {
+      // Of several forms the one that this was meant to be: wrong only within.
+      const form = issue.errors.find((list) => list.every(({ path }) => path.length > 0))
+      if (form !== undefined && form.length > 0)
+        return form.flatMap((each) =>
+          saying(hint)({ ...each, path: [...issue.path, ...each.path] }),
+        )
+    }
+    // zod's own words; a schema that has better ones says them.
+    if (issue.code === 'invalid_value' && issue.message.startsWith('Invalid '))
+      return [
+        `${at(issue.path)}: must be ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map(String).join(', ')}`,
+      ]
+    return [
+      `${at(issue.path)}: ${issue.code === 'invalid_type' ? ofType(issue.expected, issue.message) : issue.message}`,
+    ]
+  }
+export const said = saying(() => '')
 
 type Tree = Record<PropertyKey, unknown>
 const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null

@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { load } from '../proxy/config/load.ts'
+import { configJsonSchema, keysOf } from '../proxy/config/words.ts'
 import { generatedDocs, isTree, type Tree } from './docs.ts'
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
@@ -23,6 +24,8 @@ const FILES = [
   'README.md',
   'CONTRIBUTING.md',
   'SECURITY.md',
+  'policies/README.md',
+  'helm/deputy/README.md',
 ]
 const text = new Map(FILES.map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]))
 const textOf = (file: string): string => text.get(file) ?? ''
@@ -99,6 +102,81 @@ test.each(FILES)('every file that %s names is there', (file) => {
   expect(missing).toEqual([])
 })
 
+/** All of this repository's own words: what is built, and what a policy or a chart says. */
+const sources = ['proxy', 'policies', 'helm'].flatMap((room) =>
+  readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(?:ts|rego|ya?ml|json|tpl)$/.test(name))
+    .map((name) => readFileSync(join(ROOT, room, name), 'utf8')),
+)
+const written = sources.join('\n')
+
+describe('what is named is there', () => {
+  test('each test that SECURITY.md proves a claim by', () => {
+    const named = [...textOf('SECURITY.md').matchAll(/`([a-z0-9_]+\/[a-z0-9_/]+)`/g)]
+    expect(named.length).toBeGreaterThan(100)
+    const missing = named
+      .map(([, name = '']) => name)
+      .filter((name) => !existsSync(join(ROOT, `test/${name}.test.ts`)))
+      .filter((name) => !existsSync(join(ROOT, name)))
+    expect(missing).toEqual([])
+  })
+  test.each(FILES)('each metric of %s', (file) => {
+    const named = textOf(file).match(/\bdeputy_[a-z_]+[a-z]\b/g) ?? []
+    expect(
+      named.filter((name) => !written.includes(name.replace(/_(?:count|sum|bucket)$/, ''))),
+    ).toEqual([])
+  })
+  /** Not of the configuration, though they begin as its sections do. */
+  const OTHERS = [
+    'tools.authorize', // of Arcade's client
+    'audit.jsonl.exported', // a file
+    'policy.digest', // members of OCSF and of the evidence
+    'policy.revision',
+    'policy.uid',
+    'policy.version',
+    'entitlements[].value', // of SCIM
+    'state.size', // of the chart
+  ]
+  const keys = keysOf(configJsonSchema()).map(([path]) => path.replaceAll('[]', ''))
+  const shapes = keys.map(
+    (path) => new RegExp(`^${path.replaceAll('.', '\\.').replaceAll('NAME', '[\\w-]+')}$`),
+  )
+  const sections = new Set(keys.map((path) => path.split('.', 1)[0]))
+  test.each(FILES)('each key of the configuration in %s', (file) => {
+    const named = [
+      ...prose(file).matchAll(/`([a-z_]+(?:\[\])?(?:\.[a-z_]+(?:\[\])?)+)(?::[^`]*)?`/g),
+    ].map(([, path = '']) => path)
+    const unknown = named.filter((path) => {
+      const flat = path.replaceAll('[]', '')
+      return (
+        sections.has(flat.split('.', 1)[0] ?? '') &&
+        !OTHERS.includes(path) &&
+        !shapes.some((shape) => shape.test(flat)) &&
+        !written.includes(`'${path}'`) // an event of the evidence
+      )
+    })
+    expect(unknown).toEqual([])
+  })
+  test('as many SDKs as the README counts', () => {
+    const [, rows = ''] = textOf('docs/sdks.md').split('<!-- generated: sdks -->')
+    const tables = rows
+      .split('\n\n')
+      .filter((table) => table.startsWith('| SDK | how it is made |'))
+    const sdks = tables.flatMap((table) => table.trim().split('\n').slice(2))
+    for (const file of ['README.md', 'docs/agents.md'])
+      expect(textOf(file)).toContain(`each of ${sdks.length} SDKs of`)
+  })
+  test('as many alerts as watch.md counts', () => {
+    const alerts = readFileSync(join(ROOT, 'helm/deputy/files/alerts.yaml'), 'utf8')
+    expect(alerts.match(/^ *- alert: /gm)?.length).toBe(19)
+    expect(textOf('docs/operate/watch.md')).toContain('Nineteen come with the chart')
+  })
+  test('as many golden inputs as policy.md counts', () => {
+    const golden = readdirSync(join(ROOT, 'test/golden')).filter((name) => name.endsWith('.json'))
+    expect(textOf('docs/policy.md')).toContain(`holds ${golden.length} inputs`)
+  })
+})
+
 /** Beside what a book shows of it. */
 const LEAST = {
   version: 1,
@@ -150,7 +228,8 @@ describe('a configuration', () => {
     },
   )
   test('is all there is in YAML', () => {
-    for (const file of FILES)
+    // Tables of policy are tried by policy/readme.
+    for (const file of FILES.filter((name) => name !== 'policies/README.md'))
       if (!SHOWN.includes(file)) expect(blocks(file, ['yaml']), file).toEqual([])
     expect(others.length).toBeGreaterThan(4)
   })
@@ -194,6 +273,8 @@ test.each([...commands])('the command line knows: deputy %s', async (line) => {
     'people',
     'agents',
     'entitlements',
+    'tenants',
+    'tools',
   ]
   const [first = '', second = ''] = words.split(' ')
   const named = group.includes(first) ? `${first} ${second}`.trim() : first

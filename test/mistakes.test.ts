@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { said, salvage } from '../proxy/mistakes.ts'
+import { meant, said, salvage } from '../proxy/mistakes.ts'
 
 const schema = z.strictObject({
   name: z.string(),
+  level: z.enum(['high', 'low']).optional(),
   age: z.number().min(1, 'must be 1 or more').default(1),
   tags: z.array(z.string()).default([]),
   rows: z.array(z.strictObject({ id: z.string(), more: z.string().optional() })).default([]),
@@ -14,7 +15,14 @@ const told = (raw: unknown): readonly string[] => issuesOf(raw).flatMap(said)
 
 test.each<[unknown, readonly string[]]>([
   [{}, ['name: is missing']],
-  [{ name: 1 }, ['name: must be a text (durations and sizes carry a unit, such as 10s)']],
+  [
+    { name: 1 },
+    [
+      'name: must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host, such as 127.0.0.1:7410',
+    ],
+  ],
+  [{ name: [] }, ['name: must be a text']],
+  [{ name: 'a', level: 'loud' }, ['level: must be one of high, low']],
   [{ name: 'a', tags: 'x' }, ['tags: must be a list']],
   [{ name: 'a', rows: ['x'] }, ['rows.0: must be keys and values']],
   [{ name: 'a', age: 0 }, ['age: must be 1 or more']],
@@ -28,6 +36,16 @@ test.each<[unknown, readonly string[]]>([
   [null, ['configuration: must be keys and values']],
 ])('%j is told in words, at its place', (raw, lines) => {
   expect(told(raw)).toEqual(lines)
+})
+
+test.each([
+  ['scope', ': is scopes meant?'],
+  ['clientSecret', ': is client_secret meant?'],
+  ['client-secret', ': is client_secret meant?'],
+  ['Scopes', ': is scopes meant?'],
+  ['hosts', ''],
+])('of the known names %s is near to%s', (key, said) => {
+  expect(meant(key, ['scopes', 'client_secret', 'token'])).toBe(said)
 })
 
 const rest = (raw: unknown) => salvage(schema, raw, issuesOf(raw), [[['name'], 'somebody']])

@@ -4,15 +4,22 @@ import { createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { chainsOf } from '../audit/chains.ts'
 import { writerOf } from '../audit/lock.ts'
+import { toldOf } from '../files.ts'
 import { visible } from '../observe/log.ts'
 import type { Verified } from '../audit/verify.ts'
 import { anchorsOf, verifyJournal } from '../audit/verify.ts'
-import { messageOf } from '../problem.ts'
 
 /** The public halves of a ring's signing keys; a copy of the ring without `d` does as well. */
 const publicKeys = (path: string): ReadonlyMap<string, KeyObject> => {
   const keys = new Map<string, KeyObject>()
-  const file = JSON.parse(readFileSync(path, 'utf8')) as { readonly keys?: unknown } | null
+  const wrong = `${path} has no Ed25519 key; name the key ring of vault.keys`
+  const text = readFileSync(path, 'utf8')
+  let file: { readonly keys?: unknown } | null
+  try {
+    file = JSON.parse(text) as typeof file
+  } catch (cause) {
+    throw new Error(wrong, { cause })
+  }
   for (const entry of Array.isArray(file?.keys) ? (file.keys as readonly unknown[]) : []) {
     const { kid, kty, crv, x } = (entry ?? {}) as Readonly<Record<string, unknown>>
     if (typeof kid !== 'string' || kty !== 'OKP' || crv !== 'Ed25519') continue
@@ -21,8 +28,7 @@ const publicKeys = (path: string): ReadonlyMap<string, KeyObject> => {
       createPublicKey({ key: { kty, crv, x } as JsonWebKeyInput['key'], format: 'jwk' }),
     )
   }
-  if (keys.size === 0)
-    throw new Error(`${path} has no Ed25519 key; name the key ring of vault.keys`)
+  if (keys.size === 0) throw new Error(wrong)
   return keys
 }
 
@@ -127,7 +133,7 @@ export const auditVerify = async (options: {
     if (missing.length > 0 || results.some(({ result }) => !result.ok)) return 1
     return results.every(({ end }) => end !== 'open') ? 0 : 2
   } catch (error) {
-    const why = messageOf(error)
+    const why = toldOf(error)
     print(`${files.join(', ')} could not be verified: ${why}`)
     return 1
   }

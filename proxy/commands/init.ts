@@ -2,6 +2,7 @@
 import { copyFileSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { readYaml, shipped } from '../config/load.ts'
+import { NOT_REGISTERED } from '../config/rules.ts'
 import { messageOf } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
 import { keygen } from './keys.ts'
@@ -44,8 +45,8 @@ policy:
 connections:
   ${connectionOf(provider)}:
     provider: ${provider}${own ? '\n    hosts: [ git.example.com ]    # put your own here; agents call http://127.0.0.1:7410/git.example.com/…' : ''}
-    client_id: "\${env:${name}_CLIENT_ID:-register-an-oauth-app-first}"       # callback: ${callbackOf(provider)}
-    client_secret: "\${env:${name}_CLIENT_SECRET:-register-an-oauth-app-first}"
+    client_id: "\${env:${name}_CLIENT_ID:-${NOT_REGISTERED}}"       # callback: ${callbackOf(provider)}
+    client_secret: "\${env:${name}_CLIENT_SECRET:-${NOT_REGISTERED}}"
     scopes: [${SCOPES.get(provider) ?? ''}]          # the most that may ever be asked for
 
 vault:

@@ -1,8 +1,14 @@
 // The operator's commands and their options; what they do is imported when one is asked for.
-import type { Command } from 'commander'
+import { InvalidArgumentError, type Command } from 'commander'
 import type { Loaded } from '../config/load.ts'
 import type { Asked, Operate } from './operate.ts'
 import { addPeopleCommands } from './people_cli.ts'
+
+const seconds = (text: string): number => {
+  if (!/^[1-9]\d{0,8}$/.test(text))
+    throw new InvalidArgumentError('It must be a whole number of seconds, such as 3600.')
+  return Number(text)
+}
 
 /** @param io where the bearer comes from when no file is named, and where lines go */
 export const addOperatorCommands = (
@@ -57,7 +63,7 @@ export const addOperatorCommands = (
       'an operation, such as issues.create or issues.*, that it is limited to; repeat it for more',
       many,
     )
-    .requiredOption('--expires-in <seconds>', 'how long it lives', Number)
+    .requiredOption('--expires-in <seconds>', 'how long it lives', seconds)
     .action(
       async (
         options: Asked & {

@@ -2,11 +2,10 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import type { Loaded } from '../config/load.ts'
-import { openToAll, readText } from '../files.ts'
+import { openToAll, readText, toldOf } from '../files.ts'
 import type { Connection } from '../model.ts'
 import { permits, permitted, type Authority } from '../net/authority.ts'
 import { outOfDate } from '../net/certificate.ts'
-import { messageOf } from '../problem.ts'
 
 export const CA_CERT = 'ca.crt'
 export const CA_KEY = 'ca.key'
@@ -72,7 +71,12 @@ export const readAuthority = async (
   const again = 'run `deputy ca`'
   const read = (path: string): Promise<string> =>
     readText(path).catch((error: unknown) => {
-      throw new Error(`forward.ca: ${path} cannot be read (${messageOf(error)}): ${again}`)
+      const absent = error instanceof Error && 'code' in error && error.code === 'ENOENT'
+      throw new Error(
+        absent
+          ? `forward.ca: ${path} does not exist: ${again}`
+          : `forward.ca: ${toldOf(error)}; or ${again}`,
+      )
     })
   const authority = { cert: await read(certFile), key: await read(keyFile) }
   const old = ((): string | null => {

@@ -1,5 +1,6 @@
 // A new configuration while calls run: built whole beside the one in force, and put in its place, or refused with a reason.
 import { needRestart } from '../config/fixed.ts'
+import { located } from '../config/lines.ts'
 import type { Loaded, Result } from '../config/load.ts'
 import { changedSince, marksOf } from '../files.ts'
 import { outOfDate } from '../net/certificate.ts'
@@ -218,7 +219,8 @@ export const createReloading = (options: Options): Reloading => {
   const turn = async (): Promise<void> => {
     const before = now()
     const result = await readAtOnce()
-    if ('problems' in result) return report.rejected(result.problems)
+    if ('problems' in result)
+      return report.rejected(await located(result.path ?? '', result.problems))
     const { loaded } = result
     const made = await markOf(loaded)
     if (made === (await mark)) return report.same()
@@ -235,7 +237,7 @@ export const createReloading = (options: Options): Reloading => {
       })
       report.accepted(loaded)
     } catch (error) {
-      report.rejected(messageOf(error).split('\n'))
+      report.rejected(await located(loaded.path, messageOf(error).split('\n')))
     }
   }
   let running: Promise<void> = Promise.resolve()

@@ -7,7 +7,7 @@ import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
-import { readText, toldOf, tryFolder } from '../files.ts'
+import { readText, statOf, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
 import { isService } from '../config/policy.ts'
 import type { Connection, Log } from '../model.ts'
@@ -135,6 +135,14 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
   const problems: string[] = []
   for (const [key, path, what] of writes(loaded)) {
     const folder = dirname(path)
+    const isFolder = await statOf(path).then(
+      (found) => found.isDirectory(),
+      () => false, // not there yet
+    )
+    if (isFolder && (key === 'vault.store' || key === 'audit.sink')) {
+      problems.push(`${key}: ${path} is a folder: name a file`)
+      continue
+    }
     if (tried.has(folder)) continue
     tried.add(folder)
     await tryMade(folder, /\.(?:spool|bundle)$/.test(key)).catch((error: unknown) => {
@@ -142,7 +150,9 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
       problems.push(
         code === 'ENOENT'
           ? `${key}: the folder ${folder} does not exist: create it`
-          : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
+          : code === 'ENOTDIR'
+            ? `${key}: ${folder} is no folder, and deputy keeps ${what} there: name one, as state: in the configuration does for all that it writes`
+            : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
       )
     })
   }

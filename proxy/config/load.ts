@@ -14,6 +14,7 @@ import { withOwn } from './own_operations.ts'
 import { parseConfig } from './parse.ts'
 import type { Config, ConfigConnection } from './schema.ts'
 import { keyed } from './keyed.ts'
+import { inYaml } from './lines.ts'
 import { isObject } from '../wire/json.ts'
 import { byCertificate } from '../providers/definition.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
@@ -99,10 +100,7 @@ export const readYaml = async (path: string, read = contentOf): Promise<unknown>
   const text = await read(path)
   const document = parseDocument(text, { uniqueKeys: false, merge: false })
   const problem = document.errors[0]
-  if (problem !== undefined)
-    throw new Error(
-      `${path}:${problem.linePos?.[0].line ?? 1}: ${YAML[problem.code] ?? 'this cannot be read: keys and values are written `key: value`, lists with -'}`,
-    )
+  if (problem !== undefined) throw new Error(`${path}${inYaml(problem)}`)
   const odd = oddity(document.contents)
   if (odd !== null)
     throw new Error(`${path}:${text.slice(0, odd.at).split('\n').length}: ${odd.what}`)
@@ -116,28 +114,6 @@ export const readYaml = async (path: string, read = contentOf): Promise<unknown>
       { cause: error },
     )
   }
-}
-
-/** What is wrong with the writing, by the parser's code, and what to do. */
-const YAML: Readonly<Record<string, string>> = {
-  ALIAS_PROPS: 'a repeated part (*name) can have no name of its own: remove it',
-  BAD_ALIAS: 'a name behind * is unknown or empty: quote a value that begins with *',
-  BAD_DQ_ESCAPE: 'a backslash in "double quotes" begins nothing known: use single quotes',
-  BAD_INDENT:
-    'the line is indented otherwise than those it belongs to, or a bracket above it is not closed: align or close it',
-  BAD_SCALAR_START: 'a value may not begin with @ or `: put it in quotes',
-  BLOCK_AS_IMPLICIT_KEY:
-    'two "key: value" stand on one line: put each on its own line, or the value in quotes',
-  BLOCK_IN_FLOW:
-    'a list with - or an indented part stands between [ ] or { }: write it with commas',
-  DUPLICATE_KEY: 'a key stands here twice: keep one',
-  MISSING_CHAR:
-    'something is missing here: a closing quote, bracket or brace, a comma, or a space behind a colon',
-  MULTILINE_IMPLICIT_KEY:
-    'a key goes over several lines: is a colon missing, or a quote not closed?',
-  TAB_AS_INDENT: 'the line is indented with a tab: use spaces',
-  UNEXPECTED_TOKEN:
-    'something stands here that does not belong: is a quote, bracket or comma too many?',
 }
 
 const contentOf = (path: string): Promise<string> =>
@@ -254,7 +230,7 @@ const extended = (raw: unknown): string =>
   typeof raw === 'object' && raw !== null && 'extends' in raw && typeof raw.extends === 'string'
     ? raw.extends
     : ''
-const shippedIds = (): readonly string[] =>
+export const shippedIds = (): readonly string[] =>
   readdirSync(shipped('providers'))
     .filter((name) => name.endsWith('.yaml') && !/\.(?:operations|tools)\.yaml$/.test(name))
     .map((name) => name.slice(0, -'.yaml'.length))
@@ -489,6 +465,15 @@ const connect = (
   return connections
 }
 
+/** What follows only from a value that is missing, or was not put in, is no problem of its own. */
+const unlike = (told: readonly string[], found: readonly string[]): readonly string[] => {
+  const paths = told.map((problem) => problem.split(': ', 1)[0] ?? '')
+  return found.filter((problem) => {
+    const [at = ''] = problem.split(': ', 1)
+    return !paths.some((path) => at === path || at.startsWith(`${path}.`))
+  })
+}
+
 /** Reads everything that the configuration names but state and policy. Never throws for bad input: every problem is listed. */
 export const load = async (flag: string | undefined, env: Env): Promise<Result> => {
   const found = findConfig(flag, env)
@@ -515,7 +500,8 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   const text = await interpolate(raw, from, problems)
   const parsed = parseConfig(text)
   const config = 'problems' in parsed ? parsed.rest : parsed.config
-  if ('problems' in parsed) problems.push(...parsed.problems)
+  if ('problems' in parsed) problems.push(...unlike(problems, parsed.problems))
+  const wrong = [...problems]
   if (config === null) return { path, problems, rest: null, sources: noted() }
   const providers = await readProviders(config, from, problems)
   const connections = connect(config, providers, problems, at)
@@ -525,7 +511,6 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   const kms = config.vault.kms === undefined ? null : programOf(config.vault.kms, at, env)
   const whole = { config, path, connections, providers, agents, kms, at, written, sources }
   const loaded = Object.freeze(whole)
-  return problems.length > 0
-    ? { path, problems: [...new Set(problems)], rest: loaded, sources }
-    : { loaded }
+  const all = [...wrong, ...unlike(wrong, problems.slice(wrong.length))]
+  return all.length > 0 ? { path, problems: [...new Set(all)], rest: loaded, sources } : { loaded }
 }

@@ -1,5 +1,6 @@
 // The configuration: unknown → Config, or every problem at once with its path.
-import { said, salvage } from '../mistakes.ts'
+import { salvage, saying } from '../mistakes.ts'
+import { knownElsewhere } from './known.ts'
 import { between } from './rules.ts'
 import { configSchema, type Config } from './schema.ts'
 
@@ -21,7 +22,7 @@ export const parseConfig = (
   const { issues } = parsed.error
   const rest = salvage(configSchema, raw, issues)
   const first = issues
-    .flatMap(said)
+    .flatMap(saying((at, key) => knownElsewhere(configSchema, at, key)))
     .map((problem) =>
       problem.startsWith('auth: is no key')
         ? `${problem}: \`deputy import FILE\` writes the providers of such a file in the words of deputy`

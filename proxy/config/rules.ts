@@ -311,8 +311,14 @@ const twice = (config: Config): readonly string[] => {
   })
 }
 
+/** In the place of a client's id and secret, until there are some. */
+export const NOT_REGISTERED = 'register-an-oauth-app-first'
+
 /** What is allowed and yet not what it looks like: said aloud by `serve` and `validate`. */
 export const oddities = (config: Config): readonly string[] => {
+  const clients = Object.entries(config.connections).map(
+    ([connection, { client_id: id = '' }]) => [`connections.${connection}.client_id`, id] as const,
+  )
   const {
     connect,
     entitlements,
@@ -323,6 +329,16 @@ export const oddities = (config: Config): readonly string[] => {
     ([path, address]) => path !== 'listeners.agent_tls.listen' && open(address),
   )
   return [
+    ...clients.map(
+      ([path, id]) =>
+        id === NOT_REGISTERED &&
+        `${path}: is what deputy init wrote, so nobody can connect: register an OAuth app at the provider, and set the variables of its id and secret`,
+    ),
+    ...clients.map(
+      ([path, id]) =>
+        /^\$\w+$/.test(id) &&
+        `${path}: ${id} is taken as it is: to read a variable, write \${env:${id.slice(1)}}`,
+    ),
     ...unencrypted.map(
       ([path]) =>
         keys &&

@@ -412,7 +412,7 @@ const limits = z.strictObject({
 
 const store = text.refine(
   (value) =>
-    /^sqlite:.+/.test(value) || (/^postgres(?:ql)?:\/\//.test(value) && URL.canParse(value)),
+    /^sqlite:(?!\/\/)./.test(value) || (/^postgres(?:ql)?:\/\//.test(value) && URL.canParse(value)),
   'is no store: write sqlite:PATH, or postgres://user:password@host:5432/database (percent-encode what is special in the password)',
 )
 /** `vault.store` as it may be shown. */

@@ -3,32 +3,32 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { inYaml, withLines } from '../config/lines.ts'
+import { meant, saying } from '../mistakes.ts'
 import type { Entitlements } from '../model.ts'
 import { parseStrict } from '../wire/json.ts'
 import { factsDigest, keyOf } from './source.ts'
 
 const list = z.array(z.string().min(1)).default([])
-const schema = z.strictObject({
-  people: z.array(
-    z.strictObject({
-      id: z.string().min(1),
-      realm: z.string().optional(),
-      tenant: z.string().optional(),
-      active: z.boolean().default(true),
-      groups: list,
-      roles: list,
-      entitlements: list,
-      manager: z.string().min(1).optional(),
-      auth: z
-        .strictObject({
-          acr: z.string().optional(),
-          amr: list,
-          age_s: z.number().int().min(0).optional(),
-        })
-        .optional(),
-    }),
-  ),
+const auth = z.strictObject({
+  acr: z.string().optional(),
+  amr: list,
+  age_s: z.number().int().min(0).optional(),
 })
+const person = z.strictObject({
+  id: z.string().min(1),
+  realm: z.string().optional(),
+  tenant: z.string().optional(),
+  active: z.boolean().default(true),
+  groups: list,
+  roles: list,
+  entitlements: list,
+  manager: z.string().min(1).optional(),
+  auth: auth.optional(),
+})
+const schema = z.strictObject({ people: z.array(person) })
+const KEYS = [schema, person, auth].flatMap(({ shape }) => Object.keys(shape))
+const said = saying((_, key) => meant(key, KEYS))
 type Row = z.infer<typeof schema>['people'][number]
 
 /** Characters; a shorter text is read at once. */
@@ -45,22 +45,25 @@ type Place = {
   readonly now: number
 }
 
+type Whole = { readonly file: string; readonly text: string }
 /** @param from number of the first row */
-const checked = (value: unknown, from: number, file: string): readonly Row[] => {
+const checked = (value: unknown, from: number, whole: Whole): readonly Row[] => {
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data.people
-  const place = ([list, row, ...rest]: readonly PropertyKey[]): string =>
-    [list, ...(typeof row === 'number' ? [row + from] : []), ...rest].map(String).join('.')
-  throw new Error(
-    parsed.error.issues
-      .map(({ path, message }) => `${file}: ${place(path)}: ${message}`)
-      .join('\n'),
-  )
+  const problems = parsed.error.issues.flatMap((issue) => {
+    const [list, row, ...rest] = issue.path
+    const path = typeof row === 'number' ? [list ?? '', row + from, ...rest] : issue.path
+    return said({ ...issue, path }).map((problem) => problem.replace(/^configuration: /, ''))
+  })
+  const { file, text } = whole
+  // A long text would hold up everybody else: its rows are numbered.
+  const told = text.length < LONG ? withLines(text, problems) : problems
+  throw new Error(told.map((problem) => `${file}: ${problem}`).join('\n'))
 }
 const treeOf = (text: string, file: string): unknown => {
   const document = parseDocument(text, { uniqueKeys: true })
   const broken = document.errors[0]
-  if (broken !== undefined) throw new Error(`${file}: ${broken.message}`)
+  if (broken !== undefined) throw new Error(`${file}${inYaml(broken)}`)
   return document.toJS({ maxAliasCount: 100 })
 }
 /** JSON is YAML, and is read many times as fast. undefined: it is none. */
@@ -116,11 +119,11 @@ const rowsOf = async function* (text: string, file: string): AsyncGenerator<read
     for (const slice of slicesOf(text)) {
       // The lines before it are there for the errors, which name a line.
       const items = linesOf(slice) ?? treeOf('\n'.repeat(slice.line) + slice.text, file)
-      yield checked({ people: items }, read, file)
+      yield checked({ people: items }, read, { file, text })
       read += slice.rows
       await turn()
     }
-  if (read === 0) yield checked(whole ?? treeOf(text, file), 0, file)
+  if (read === 0) yield checked(whole ?? treeOf(text, file), 0, { file, text })
 }
 
 /**
@@ -166,7 +169,8 @@ export const readPeople = async (
     // An alias of an anchor in rows far above: only the whole text knows it.
     if (!(error instanceof ReferenceError)) throw error
     people.clear()
-    for (const row of checked(treeOf(text, place.path), 0, place.path)) add(row)
+    const all = checked(treeOf(text, place.path), 0, { file: place.path, text })
+    for (const row of all) add(row)
     return people
   }
 }

@@ -120,7 +120,10 @@ export const startAdmin = async (
       case '/metrics':
         return { status: 200, body: await options.render(), type: METRICS }
       default:
-        return { status: 404, body: 'not found\n' }
+        return {
+          status: 404,
+          body: 'not found: here are /livez, /readyz and /metrics; agents call listeners.agent\n',
+        }
     }
   }
 

@@ -296,7 +296,15 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
     {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       websockets: true,
-      refusal: (error) => refusal(problemOf(error)),
+      refusal: (error) => {
+        // A handshake's first byte (RFC 8446 5.1): its client reads no answer of ours.
+        if (options.tls === null && error.rawPacket?.[0] === 22)
+          options.log.warn(
+            { listener: options.key },
+            'a client speaks TLS to this listener, which is plain http: begin its base URL with http://, or give it listeners.agent_tls',
+          )
+        return refusal(problemOf(error))
+      },
       broken: (connection, error) => fail(connection, problemOf(error)),
       tunnelled: (...given) => {
         try {

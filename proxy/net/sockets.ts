@@ -16,7 +16,7 @@ export type Connection = {
   /** What still comes is read and thrown away. */
   over: boolean
 }
-export type Broken = Error & { readonly code?: string }
+export type Broken = Error & { readonly code?: string; readonly rawPacket?: Buffer }
 
 export type Manners = {
   /** A request has come; `before` is the answer to the one before it on this connection. */

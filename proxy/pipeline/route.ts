@@ -1,9 +1,10 @@
 // Which host, provider, connection? Pure: one table built at load, one reading of the target.
 import type { IncomingMessage } from 'node:http'
 import type { Addressing, Connection, Provider, Route } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { Problem, sentence } from '../problem.ts'
 import type { Dedicated } from '../net/admit.ts'
 import { remembered } from '../memo.ts'
+import { meant } from '../mistakes.ts'
 import { canonicalTarget, decodePathPerson } from '../wire/canonical.ts'
 
 type Entry = {
@@ -62,7 +63,9 @@ export const buildRoutes = (connections: Iterable<Connection>): RouteTable => {
   return { hosts, reached, open }
 }
 
-const notFound = (detail: string): Problem => new Problem('route_not_found', detail)
+/** Clients of many vendors show a `message`; whose this one is, nobody knows here. */
+const notFound = (detail: string): Problem =>
+  new Problem('route_not_found', detail, { extra: { message: sentence(detail) } })
 
 /** One connection, or a refusal: an ambiguous call is never a guess. */
 const choose = (entries: readonly Entry[], host: string, wanted: string | null): Entry => {
@@ -98,7 +101,9 @@ const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry =
     ...open.map((connection) => entryOf(connection, host, `https://${host}`, false)),
   ]
   if (entries.length === 0)
-    throw notFound(`no configured connection serves ${JSON.stringify(host)}`)
+    throw notFound(
+      `no configured connection serves ${JSON.stringify(host)}${meant(host, table.hosts.keys())}`,
+    )
   return choose(entries, host, wanted)
 }
 

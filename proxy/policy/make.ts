@@ -118,7 +118,7 @@ export const parseTables = (files: readonly TableFile[]): ReadonlyMap<string, Ta
       try {
         const value = parseNamed(where, bytes)
         if (isObject(value)) tables.set(table, { where, value, own: true })
-        else problems.push(`${where}: not an object`)
+        else problems.push(`${where}: not an object: write keys and values`)
       } catch (error) {
         problems.push(messageOf(error))
       }

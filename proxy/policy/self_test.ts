@@ -142,7 +142,9 @@ export const proveGolden = async (isolate: Asking, golden: readonly Golden[]): P
       (codes === undefined ||
         JSON.stringify(codes) === JSON.stringify(answer.reasons.map(({ code }) => code)))
     if (!right)
-      throw new Error(`the policy's own probe ${JSON.stringify(name)} gave ${show(answer)}`)
+      throw new Error(
+        `the policy's own probe ${JSON.stringify(name)} gave ${show(answer)}, and the table probes says ${allow ? 'allow' : 'deny'}${codes === undefined ? '' : ` ${JSON.stringify(codes)}`}`,
+      )
   }
   return slowest
 }

@@ -1,6 +1,7 @@
 // Reads JSON and YAML strictly: what two readers could understand differently is an error that
 // names its place.
 import { LineCounter, parseDocument } from 'yaml'
+import { yamlWords } from '../config/lines.ts'
 import type { Json } from '../model.ts'
 import { messageOf } from '../problem.ts'
 
@@ -91,7 +92,9 @@ const parseYaml = (text: string, where: string): Json => {
   })
   const first = document.errors[0] ?? document.warnings[0]
   if (first !== undefined)
-    throw new Error(`${where}: line ${lines.linePos(first.pos[0]).line}: ${first.message}`)
+    throw new Error(
+      `${where}: line ${lines.linePos(first.pos[0]).line}: ${first.name === 'YAMLParseError' ? yamlWords(first) : first.message}`,
+    )
   let value: unknown
   try {
     value = document.toJS({ maxAliasCount: 100 })

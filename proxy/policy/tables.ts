@@ -1,6 +1,7 @@
 // The tables of the starter policy, `data.deputy_data`: their schema, and a check that names
 // everything that is wrong with them. Pure.
 import { z } from 'zod'
+import { knownElsewhere } from '../config/known.ts'
 import type { JsonObject } from '../model.ts'
 import { isObject } from '../wire/json.ts'
 import {
@@ -166,10 +167,10 @@ const WANTED: Readonly<Record<string, string>> = {
 const at = (path: readonly PropertyKey[]): string =>
   path.length === 0 ? 'the table' : path.map(String).join('.')
 
-const issueText = ({ path, ...issue }: z.core.$ZodIssue): string => {
+const issueText = (name: Name, { path, ...issue }: z.core.$ZodIssue): string => {
   const said = (): string => {
     if (issue.code === 'unrecognized_keys')
-      return `there is no member ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}`
+      return `there is no member ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}${issue.keys.length === 1 ? knownElsewhere(TABLES[name], path, issue.keys[0] ?? '') : ''}`
     if (issue.code === 'invalid_type')
       return issue.input === undefined
         ? 'is missing'
@@ -261,7 +262,7 @@ export const tableProblems = (
       const parsed = TABLES[name].safeParse(value, { reportInput: true })
       if (!parsed.success) {
         sound = false
-        report(parsed.error.issues.map(issueText))
+        report(parsed.error.issues.map((issue) => issueText(name, issue)))
       }
     }
   }

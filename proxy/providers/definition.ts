@@ -1,6 +1,7 @@
 // The schema of a provider definition, and how a problem in such a file is written down.
 import { z } from 'zod'
 import type { EnvelopeFormat } from '../model.ts'
+import { meant } from '../mistakes.ts'
 import { isObject } from '../wire/json.ts'
 import { mcpLists } from './mcp.ts'
 import { pointer, pointers } from './pointers.ts'
@@ -49,23 +50,6 @@ export const explain = (
   }
 }
 
-/** How many letters differ, wherever they stand (Levenshtein). */
-const distance = (a: string, b: string): number => {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (const [i, letter] of Array.from(a).entries()) {
-    const next = [i + 1]
-    for (let j = 0; j < b.length; j += 1)
-      next.push(
-        Math.min(
-          (next[j] ?? 0) + 1,
-          (row[j + 1] ?? 0) + 1,
-          (row[j] ?? 0) + (letter === b[j] ? 0 : 1),
-        ),
-      )
-    row = next
-  }
-  return row[b.length] ?? 0
-}
 /** Every key that a definition can have, wherever it stands. */
 const keysIn = (schema: unknown): readonly string[] => {
   if (typeof schema !== 'object' || schema === null) return []
@@ -74,13 +58,8 @@ const keysIn = (schema: unknown): readonly string[] => {
 }
 const nearest = (key: string): string => {
   const known = new Set(keysIn(z.toJSONSchema(definition, { io: 'input', unrepresentable: 'any' })))
-  const [best] = [...known]
-    .map((name) => [distance(key.slice(0, 50), name), name] as const)
-    .sort(([a, one], [b, other]) => a - b || other.length - one.length)
   // A known one that stands in the wrong place is no slip of the pen.
-  return best !== undefined && best[0] > 0 && best[0] <= Math.max(1, Math.floor(key.length / 4))
-    ? `: is ${best[1]} meant?`
-    : ''
+  return known.has(key) ? '' : meant(key, known)
 }
 
 /**

@@ -418,6 +418,9 @@ export const compileProviders = (
   return { providers, problems }
 }
 
+/** Hosts in one sentence. */
+const MOST_NAMED = 6
+
 /** The provider as one connection sees it: one of its slots, other endpoints, fewer hosts, or hosts reached elsewhere. */
 export const overrideProvider = (
   whole: Provider,
@@ -442,7 +445,14 @@ export const overrideProvider = (
     if (provider.hosts.has(name) || (provider.hosts.size === 0 && fits(suffixes, name)))
       hosts.set(name, Array.isArray(wanted) ? (provider.hosts.get(name) ?? origin) : origin)
     else if (provider.assets.has(name) && !Array.isArray(wanted)) assets.set(name, origin)
-    else report('hosts', `${provider.id} does not serve ${name}`)
+    else {
+      const served = [...provider.hosts.keys()]
+      const some = served.slice(0, MOST_NAMED).join(', ')
+      report(
+        'hosts',
+        `${provider.id} does not serve ${name}${some === '' ? '' : `: it serves ${some}${served.length > MOST_NAMED ? ' and others' : ''}`}`,
+      )
+    }
   }
   const open = provider.hostFromToken !== null && provider.hostFromToken !== undefined
   if (hosts.size === 0 && problems.length === 0 && !(open && wanted === undefined))

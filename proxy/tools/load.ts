@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseDocument } from 'yaml'
+import { inYaml } from '../config/lines.ts'
 import { shipped } from '../config/load.ts'
 import { readText } from '../files.ts'
 import type { Provider } from '../model.ts'
@@ -21,7 +22,7 @@ export type ToolFile = { readonly where: string; readonly raw: unknown }
 export const parseToolFile = (where: string, text: string, aliases = 100): ToolFile => {
   const document = parseDocument(text, { uniqueKeys: true })
   const [wrong] = document.errors
-  if (wrong !== undefined) throw new Error(`${where}: ${wrong.message}`)
+  if (wrong !== undefined) throw new Error(`${where}${inYaml(wrong)}`)
   return { where, raw: document.toJS({ maxAliasCount: aliases }) as unknown }
 }
 const readToolFile = async (path: string, where: string, aliases?: number): Promise<ToolFile> =>

@@ -78,7 +78,7 @@ export const template = (rendering: Rendering, helm = HELM): Promise<Ran> =>
       'template',
       'deputy',
       CHART,
-      `--namespace=${rendering.namespace ?? 'agents'}`,
+      `--namespace=${rendering.namespace ?? (rendering.values.startsWith('gateway') ? 'deputy' : 'agents')}`,
       `--kube-version=${rendering.kubernetes ?? KUBERNETES}`,
       '--values=-',
     ],

@@ -264,6 +264,31 @@ const REFUSED: readonly Refused[] = [
     'gateway.agentNamespaces: name the namespaces',
   ],
   [
+    'a gateway among its agents, whose pods could mount its Secrets',
+    { values: 'gateway', namespace: 'agents' },
+    "gateway.agentNamespaces: agents is the release's own namespace",
+  ],
+  [
+    'a namespace of agents that is named twice',
+    { values: 'gateway', set: { gateway: { agentNamespaces: ['agents', 'agents'] } } },
+    "at '/gateway/agentNamespaces': items at 0 and 1 are equal",
+  ],
+  [
+    'an image of no name',
+    { values: 'gateway', set: { image: { repository: '' } } },
+    "at '/image/repository': minLength",
+  ],
+  ...['http://deputy.example.com', 'deputy.example.com'].map((url): Refused => [
+    `pages that no browser may reach: ${url}`,
+    { values: 'gateway', set: { config: { connect: { url } } } },
+    `config.connect.url: ${url} is no https`,
+  ]),
+  [
+    'more pods than there may be',
+    { values: 'gateway', set: { autoscaling: { enabled: true, minReplicas: 9 } } },
+    'autoscaling.minReplicas: is more than maxReplicas',
+  ],
+  [
     'an Ingress to no pages',
     { values: 'sidecar', set: { ingress: { enabled: true } } },
     'this release serves no pages',

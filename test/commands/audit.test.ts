@@ -279,6 +279,16 @@ describe('one file', () => {
     expect(result.code).toBe(code)
   })
 
+  test('what is no evidence, or no key ring, is named, with what to do', async () => {
+    put(genuine)
+    const none = await verified([join(root, 'none.jsonl')])
+    expect(none).toMatchObject({ code: 1 })
+    expect(none.out).toContain('none.jsonl does not exist: create it, or name another')
+    const noRing = await verified([path, '--keys', path], false)
+    expect(noRing).toMatchObject({ code: 1 })
+    expect(noRing.out).toContain('has no Ed25519 key; name the key ring of vault.keys')
+  })
+
   test('without keys nothing is proved: exit 2; broken is broken', async () => {
     put(genuine)
     expect(await verified([path], false)).toMatchObject({ code: 2 })

@@ -37,6 +37,14 @@ test('a run is minted, its token alone on standard output, and acts', async () =
   expect((await house.call(out.trim())).status).toBe(200)
 })
 
+test('a life that is no number of seconds is refused before anybody is asked', async () => {
+  const args = ['runs', 'create', '--user', 'alice', '--agent', 'a', '--connection', 'acme']
+  expect(await run([...args, '--expires-in', '1h'])).toMatchObject({
+    code: 64,
+    err: expect.stringContaining('It must be a whole number of seconds, such as 3600.') as string,
+  })
+})
+
 test('an agent is switched off and on, and listed as it stands', async () => {
   const off = await run(['agents', 'disable', 'agent:triage'])
   const line =

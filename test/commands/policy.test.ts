@@ -206,7 +206,7 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
     said = []
     expect(await policyBuild({ root, places, print })).toBe(1)
     expect(said.join()).toMatch(
-      /policies: deputy_data\.grants: github\.gh-read: there is no member "agent"/,
+      /policies: deputy_data\.grants: github\.gh-read: there is no member "agent": is agents meant\?/,
     )
     expect(readFileSync(bundle).equals(before)).toBe(true)
   })

@@ -1,4 +1,4 @@
-// Forty-one wrong configurations, each one change to a good one, and what `deputy validate` says.
+// Wrong configurations, each one change to a good one, and what `deputy validate` says.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Server } from 'node:net'
@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { validate } from '../../proxy/commands/validate/command.ts'
 import { load } from '../../proxy/config/load.ts'
+import { NOT_REGISTERED } from '../../proxy/config/rules.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 import { prepareFolder, startChild, TABLES, type Fields } from '../support/deputy.ts'
 import { startServer } from '../support/postgres.ts'
@@ -75,6 +76,11 @@ const at =
     join(dir, name)
 
 const ADDRESSES: readonly Row[] = [
+  [
+    'a forward proxy without its authority',
+    (c) => Object.assign(c, { forward: { listen: '127.0.0.1:0', ca: './ca' } }),
+    (w) => `forward.ca: ${at('ca/ca.crt')(w)} does not exist: run \`deputy ca\``,
+  ],
   [
     'a port that another program has',
     (c, w) => (c['listeners']['agent'] = `127.0.0.1:${w.taken}`),
@@ -332,6 +338,27 @@ const PEOPLE: readonly Row[] = [
 ]
 const PROVIDERS: readonly Row[] = [
   [
+    'rows of a provider that nobody defined',
+    (c, w) => {
+      mkdirSync(join(w.dir, 'tables'), { recursive: true })
+      tables(w, 'role_grants', {})
+      tables(w, 'grants', { githb: { read: { roles: ['reader'], operations: ['*'] } } })
+      c['policy']['data'] = './tables'
+    },
+    () =>
+      'policy.data: the table grants has rows of "githb", and no provider is called so: is github meant?',
+    0,
+  ],
+  [
+    'a table that is wrong',
+    (c, w) => {
+      mkdirSync(join(w.dir, 'tables'), { recursive: true })
+      tables(w, 'group_roles', { staff: 'reader' })
+      c['policy']['data'] = './tables'
+    },
+    () => 'policy.data: the policy tables cannot be used:',
+  ],
+  [
     'a scope that no operation needs',
     (c, w) => (c['connections'] = github(w, ['repo', 'gist', 'read:nothing'])),
     () => 'connections.github.scopes: no operation of GitHub needs "read:nothing": remove it',
@@ -362,17 +389,64 @@ const WRITING: readonly Row[] = [
     (c) => (c['policy'] = { bundle: 'none.tar.gz' }),
     (w) => `policy.bundle: ${at('none.tar.gz')(w)} does not exist: create it`,
   ],
-  ['a key that nobody knows', (c) => (c['vault']['stor'] = 'x'), () => 'vault.stor'],
+  [
+    'a key with a slip of the pen',
+    (c) => (c['vault']['stor'] = 'x'),
+    () => 'line 1: vault.stor: is no key that deputy knows: is store meant?',
+  ],
+  [
+    'a key of another section',
+    (c) => (c['vault']['allow_private'] = []),
+    () => 'vault.allow_private: is no key that deputy knows: it belongs under network',
+  ],
+  [
+    'a port where an address is wanted',
+    (c) => (c['listeners']['agent'] = 7410),
+    () =>
+      'listeners.agent: must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host',
+  ],
+  [
+    'a folder in the place of the database',
+    (c, w) => {
+      mkdirSync(join(w.dir, 'db'))
+      c['vault']['store'] = 'sqlite:db'
+    },
+    (w) => `vault.store: ${at('db')(w)} is a folder: name a file`,
+  ],
+  [
+    'a URL of SQLite, which would be a file in the root folder',
+    (c) => (c['vault']['store'] = 'sqlite://deputy.db'),
+    () => 'vault.store: is no store: write sqlite:PATH',
+  ],
+  [
+    'a state that is a file',
+    (c) => Object.assign(c, { state: './people.yaml' }),
+    (w) => `vault.store: ${at('people.yaml')(w)} is no folder, and deputy keeps the vault there`,
+  ],
+  [
+    'a client that was never registered',
+    (c, w) => (c['connections'] = github(w, ['gist'], NOT_REGISTERED)),
+    () =>
+      'connections.github.client_id: is what deputy init wrote, so nobody can connect: register',
+    0,
+  ],
+  [
+    'a variable as a shell writes it',
+    (c, w) => (c['connections'] = github(w, ['gist'], '$CLIENT_ID')),
+    () =>
+      'connections.github.client_id: $CLIENT_ID is taken as it is: to read a variable, write ${env:CLIENT_ID}',
+    0,
+  ],
   [
     'a secret whose file is absent',
     (c) => (c['connections']['acme'] = { provider: 'acme', client_secret: '${file:none.txt}' }),
     (w) => `connections.acme.client_secret: ${at('none.txt')(w)} does not exist: create it`,
   ],
 ]
-const github = (world: World, scopes: readonly string[]): Fields => ({
+const github = (world: World, scopes: readonly string[], id = 'id'): Fields => ({
   github: {
     provider: 'github',
-    client_id: 'id',
+    client_id: id,
     client_secret: 'secret',
     scopes,
     hosts: { 'api.github.com': `http://127.0.0.1:${world.silent}` },
@@ -457,9 +531,9 @@ test('without entitlements it says that nobody is allowed anything by groups or 
   expect(code).toBe(0)
 })
 
-test(`they are forty-five${opensslMissing()}`, () => {
-  expect(ROWS.length).toBe(45)
-  expect(new Set(ROWS.map(([what]) => what)).size).toBe(45)
+test(`they are fifty-five${opensslMissing()}`, () => {
+  expect(ROWS.length).toBe(55)
+  expect(new Set(ROWS.map(([what]) => what)).size).toBe(55)
 })
 
 const NAMED = ROWS.map(([what, change, says, code = 78]) => ({ what, change, says, code }))
@@ -485,6 +559,11 @@ describe('deputy validate', () => {
       expect(said).toContain(part)
     expect(said).toMatch(/: 4 problems\n/)
     expect(code).toBe(78)
+  })
+
+  test('says nothing of groups whose roles a policy that cannot be read would name', async () => {
+    const made = await changed((c) => (c['policy'] = { bundle: 'none.tar.gz' }))
+    expect((await validated(made.dir)).said).not.toContain('no role belongs to the group')
   })
 
   test('--offline asks nobody', async () => {
@@ -514,6 +593,7 @@ describe('deputy validate', () => {
     ['a: @b\n', 'a value may not begin with @'],
     ['a: *b\n', 'name behind * is not known'],
     ['hello\n', 'must hold keys and values'],
+    ['version: 1\n---\nversion: 1\n', ':2: a second document begins here'],
   ])('says in plain words what is wrong with %j', async (text, says) => {
     const { dir } = await world()
     writeFileSync(join(dir, 'deputy.yaml'), text)

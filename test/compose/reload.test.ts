@@ -132,7 +132,11 @@ test('a map of Kubernetes turned to another version counts within seconds; broke
   expect(deputy.evidence().filter(({ event }) => event.startsWith('config.'))).toMatchObject([
     { event: 'config.reloaded', revision: 2, digest: expect.stringMatching(/^hmac:/) as string },
     { event: 'config.rejected', revision: 2, problems: [expect.stringContaining('deputy.yaml:1')] },
-    { event: 'config.rejected', revision: 2 },
+    {
+      event: 'config.rejected',
+      revision: 2,
+      problems: expect.arrayContaining(['line 1: version: must be 1']) as unknown,
+    },
   ])
   version('..4', text)
   await expect.poll(() => metric(deputy, SUCCESS), LONG).toBe(1)
@@ -180,7 +184,7 @@ test('a bundle that is none is refused, and the one before decides on', async ()
   writeFileSync(join(deputy.dir, 'broken.tar.gz'), 'no bundle')
   rewrite(deputy, (config) => (config['policy'] = { bundle: './broken.tar.gz', data: './tables' }))
   await deputy.reload()
-  expect(await verbose(deputy)).toMatch(/refused: policy: /)
+  expect(await verbose(deputy)).toMatch(/refused: line 1: policy: /)
   expect(await call(deputy)).toBe('alice')
   expect(deputy.evidence().filter(({ event }) => event === 'policy.loaded')).toHaveLength(1)
   // Nobody is told that no policy serves: one does.

@@ -43,6 +43,25 @@ test('a variable that is not set is named with its file', async () => {
   )
 })
 
+test('what follows from a variable that is not set, or a part that is missing, is not told beside it', async () => {
+  const gitea = { provider: 'gitea', hosts: ['git.corp.example'], client_secret: 's' }
+  const unset = { gitea: { ...gitea, client_id: '${env:NOWHERE}' } }
+  expect(await problems({ connections: unset })).toEqual([
+    expect.stringMatching(
+      /^connections\.gitea\.client_id: the environment variable NOWHERE is not set/,
+    ),
+  ])
+  expect(await problems({})).toEqual(['connections: is missing'])
+})
+
+test('a host that a provider does not serve is refused with those that it serves', async () => {
+  const github = { provider: 'github', client_id: 'i', client_secret: 's' }
+  const hosts = { 'api.gihub.com': 'http://127.0.0.1:1' }
+  expect((await problems({ connections: { github: { ...github, hosts } } })).join()).toContain(
+    'github does not serve api.gihub.com: it serves api.github.com, uploads.github.com',
+  )
+})
+
 describe('words of another product are refused, and the command that writes ours is named', () => {
   const oauth2 = { client_secret: 'canary-secret', token_request: { endpoint: 'https://h.test/t' } }
   const connections = { hooli: { provider: 'hooli', client_id: 'i', client_secret: 's' } }

@@ -87,10 +87,10 @@ test('what is wrong far below is named by its line or its row, as in a short fil
   const spoilt = (all: readonly string[], at: number, row: string): string =>
     `people:\n${all.with(at, row).join('\n')}\n`
   expect(await refused(spoilt(items, 4_000, '- {"id": "a", "id": "b"}'))).toMatch(
-    /^people\.yaml: Map keys must be unique at line 4002, column/,
+    /^people\.yaml:4002: a key stands here twice: keep one$/,
   )
   expect(await refused(spoilt(items, 4_000, '- {"id": "a", "grops": []}'))).toBe(
-    'people.yaml: people.4000: Unrecognized key: "grops"',
+    'people.yaml: people.4000.grops: is no key that deputy knows: is groups meant?',
   )
   expect(await refused(spoilt(items, 4_000, '- {"id": "a", "groups": [1]}'))).toMatch(
     /^people\.yaml: people\.4000\.groups\.0: /,
@@ -99,13 +99,33 @@ test('what is wrong far below is named by its line or its row, as in a short fil
     'people.yaml: person-3@example.com is listed twice',
   )
   expect(await refused(spoilt(items, 4_000, '- {"id": "a'))).toMatch(
-    /^people\.yaml: .* at line 400/,
+    /^people\.yaml:400\d: something is missing here: a closing quote/,
   )
-  expect(await refused(`people:\n${items.join('\n')}\nothers: []\n`)).toMatch(/^people\.yaml: /)
+  expect(await refused(`people:\n${items.join('\n')}\nothers: []\n`)).toMatch(
+    /^people\.yaml:6002: /,
+  )
   expect(await refused(`people:\n${items.join('\n')}\n---\npeople: []\n`)).toMatch(
-    /^people\.yaml: Source contains multiple documents/,
+    /^people\.yaml:\d+: a second document begins here/,
   )
   expect(await refused(`${ways['JSON alone'].slice(0, -1)},"people":[]}`)).toMatch(
-    /^people\.yaml: Map keys must be unique/,
+    /^people\.yaml:\d+: a key stands here twice/,
+  )
+})
+
+test.each([
+  [
+    'people:\n  - id: alice\n    group: [staff]\n',
+    'line 3: people.0.group: is no key that deputy knows: is groups meant?',
+  ],
+  ['people:\n  - id: alice\n    groups: staff\n', 'line 3: people.0.groups: must be a list'],
+  ['people:\n  - groups: [staff]\n', 'line 2: people.0.id: is missing'],
+  ['peple: []\n', 'people: is missing'],
+  ['', 'must be keys and values'],
+])('a short file is told by its line: %j', async (text, sentence) => {
+  expect((await refused(text)).split('\n')[0]).toBe(`people.yaml: ${sentence}`)
+})
+test('a tab is told as one', async () => {
+  expect(await refused('people:\n\t- id: a\n')).toBe(
+    'people.yaml:2: the line is indented with a tab: use spaces',
   )
 })

@@ -413,7 +413,7 @@ describe('the authority', () => {
 
   test('that is missing, broken or made for other hosts keeps deputy from starting, and says what to do', async () => {
     expect(await start(await fresh())).toMatch(
-      /forward\.ca: .*ca\.crt cannot be read.*run `deputy ca`/,
+      /forward\.ca: .*ca\.crt does not exist.*run `deputy ca`/,
     )
     const broken = await fresh()
     await make(broken)

@@ -3,6 +3,7 @@ import { createHmac } from 'node:crypto'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { connect as tlsConnect } from 'node:tls'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { startDeputy } from '../support/deputy.ts'
@@ -184,6 +185,13 @@ describe('other ways to name a target', () => {
   })
   test('CONNECT', async () => {
     await refused(ask('api.acme.test:443', [], { method: 'CONNECT' }), 'method_not_allowed')
+  })
+  test('TLS, whose client reads no answer: the log says which scheme is meant', async () => {
+    const { hostname: host, port } = new URL(deputy.agent)
+    await new Promise((resolve) =>
+      tlsConnect({ host, port: Number(port), rejectUnauthorized: false }).once('error', resolve),
+    )
+    expect(deputy.logged()).toContain('begin its base URL with http://')
   })
   test('TRACE, and methods in lower case or of other alphabets', async () => {
     await refused(ask('/api.acme.test/a', [], { method: 'TRACE' }), 'request_invalid')

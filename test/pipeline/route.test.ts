@@ -76,6 +76,14 @@ test('a host that nobody serves is told as that', () => {
   expect(() => at('/nowhere.example/x')).toThrow(
     'no configured connection serves "nowhere.example"',
   )
+  expect(() => at('/api.acne.example/x')).toThrow(
+    'no configured connection serves "api.acne.example": is api.acme.example meant?',
+  )
+  // Octokit and others show this member, and nothing else.
+  const message = 'No configured connection serves "nowhere.example".'
+  expect(() => at('/nowhere.example/x')).toThrow(
+    expect.objectContaining({ extra: expect.objectContaining({ message }) as unknown }),
+  )
 })
 
 describe('by path', () => {

@@ -100,7 +100,11 @@ describe('a bundle’s own probes', () => {
     expect(asked).toEqual(['{"user":"alice"}', '{"user":"bob"}'])
   })
   test.each<[string, (input: string) => Asked['answer'], string]>([
-    ['the wrong way', () => decision(true), '"bob may not" gave allow []'],
+    [
+      'the wrong way',
+      () => decision(true),
+      '"bob may not" gave allow [], and the table probes says deny',
+    ],
     [
       'for another reason',
       (input) => (input.includes('alice') ? decision(true) : decision(false, 'x')),

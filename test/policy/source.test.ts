@@ -197,7 +197,7 @@ describe('tables', () => {
       .poll(() => errors, patient)
       .toEqual(['the new policy is refused, the last good one serves on'])
     expect(source?.problem()).toContain(
-      `${join(folder, 'tables/grants.json')}: github.gh-read: there is no member "acess"`,
+      `${join(folder, 'tables/grants.json')}: github.gh-read: there is no member "acess": is access meant?`,
     )
     grants({ kinds: [] })
     await expect

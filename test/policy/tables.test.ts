@@ -50,7 +50,7 @@ describe('a wrong table is named with its file, row and member', () => {
     [
       'a member misspelt',
       grants({ operation: ['*'] }),
-      ['t/grants.json: acme.r: there is no member "operation"'],
+      ['t/grants.json: acme.r: there is no member "operation": is operations meant?'],
     ],
     ['a member left out', grants({}, ['operations']), [at('operations', 'is missing')]],
     [
@@ -128,7 +128,7 @@ describe('a wrong table is named with its file, row and member', () => {
     [
       'a guard that there is not',
       { guards: { github: { approves: true } } },
-      ['t/guards.json: github: there is no member "approves"'],
+      ['t/guards.json: github: there is no member "approves": is approve meant?'],
     ],
     [
       'a guard with a text',

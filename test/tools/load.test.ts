@@ -44,7 +44,7 @@ test('a document that asks for another field than the operation’s is named', a
 })
 
 test('what is no YAML, has a key twice or is not there is told', async () => {
-  expect(() => parseToolFile('t.yaml', 'a: 1\na: 2')).toThrow('t.yaml: ')
+  expect(() => parseToolFile('t.yaml', 'a: 1\na: 2')).toThrow('t.yaml:2: a key stands here twice')
   const { files, problems } = await ownToolFiles(['/nowhere/t.yaml'])
   expect(files).toEqual([])
   expect(problems[0]).toContain('/nowhere/t.yaml')

@@ -5,6 +5,7 @@ import { isIP } from 'node:net'
 import { naming } from '../../config/backend.ts'
 import { checkAddressesOf } from '../../config/checks.ts'
 import { addressesOf } from '../../config/directory.ts'
+import { located } from '../../config/lines.ts'
 import type { Loaded } from '../../config/load.ts'
 import { isService } from '../../config/policy.ts'
 import { oddities } from '../../config/rules.ts'
@@ -191,6 +192,12 @@ const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
   }
 }
 
+/** Whose fault it is that the policy is refused. */
+const ofTables = ({ config }: Loaded, why: string): string =>
+  config.policy.data !== undefined && why.startsWith('the policy tables')
+    ? 'policy.data'
+    : 'policy.bundle'
+
 /** What follows only from a value that is missing or wrong is no problem of its own. */
 const further = (told: readonly string[], found: readonly string[]): readonly string[] => {
   const wrong = told.map((problem) => problem.slice(0, Math.max(0, problem.indexOf(':'))))
@@ -224,13 +231,13 @@ export const validate = async (options: {
   const none = { problems: [], warnings: [] }
   const findings = [
     { problems: 'problems' in prepared ? prepared.problems : [], warnings: [] },
-    { problems: broken === null ? [] : [`policy.bundle: ${broken}`], warnings: [] },
+    { problems: broken === null ? [] : [`${ofTables(loaded, broken)}: ${broken}`], warnings: [] },
     { problems: (parts?.policy.vain() ?? []).map((row) => `policy: ${row}`), warnings: [] },
     await ports(loaded),
     await certificate(loaded, Date.now()),
     offline ? none : await database(loaded),
     parts === null ? none : await endpoints(loaded, parts),
-    await who(loaded, parts?.policy.tables() ?? {}),
+    await who(loaded, engine === null ? undefined : parts?.policy.tables()),
     {
       problems: idleHooks(loaded),
       warnings: [
@@ -264,7 +271,7 @@ export const validate = async (options: {
     options.complain(
       `${loaded.path}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
     )
-    for (const problem of problems) options.complain(`  ${problem}`)
+    for (const problem of await located(loaded.path, problems)) options.complain(`  ${problem}`)
   } else
     options.print(
       `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connection${loaded.connections.size === 1 ? '' : 's'}`,

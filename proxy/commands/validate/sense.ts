@@ -1,8 +1,9 @@
 // What fits nothing else in the configuration: scopes, groups, roles, realms, tenants and the address of the pages.
 import { z } from 'zod'
 import { naming } from '../../config/backend.ts'
-import { readYaml, type Loaded } from '../../config/load.ts'
+import { readYaml, shippedIds, type Loaded } from '../../config/load.ts'
 import { plainHttp } from '../../config/address.ts'
+import { meant } from '../../mistakes.ts'
 import type { Connection, JsonObject } from '../../model.ts'
 import { lacking } from '../../wire/scopes.ts'
 import type { Findings } from './machine.ts'
@@ -66,10 +67,14 @@ const roleLists = z.record(z.string(), z.array(z.string())).default({})
 const tablesSchema = z.object({
   group_roles: roleLists,
   role_grants: z.record(z.string(), roleLists).default({}),
+  grants: z.record(z.string(), z.unknown()).default({}),
 })
 
-/** People nobody can be, and groups and roles that lead nowhere. @param tables those of the starter policy's shape */
-export const who = async ({ config, at }: Loaded, tables: JsonObject): Promise<Findings> => {
+/** People nobody can be, and groups and roles that lead nowhere. @param tables those of the starter policy's shape; undefined: unknown */
+export const who = async (
+  { config, at, providers }: Loaded,
+  tables: JsonObject | undefined,
+): Promise<Findings> => {
   const problems: string[] = []
   const warnings: string[] = []
   const { tenants, realms } = naming(config)
@@ -109,6 +114,12 @@ export const who = async ({ config, at }: Loaded, tables: JsonObject): Promise<F
       'entitlements: none are configured, so nobody has a group or a role: a policy that grants by them, as the starter policy does, allows nobody anything',
     )
   const { group_roles: ofGroups, role_grants: grants } = shape
+  const known = new Set([...shippedIds(), ...providers.keys()])
+  const strangers = Object.keys(shape.grants).filter((id) => !known.has(id))
+  for (const id of strangers)
+    warnings.push(
+      `policy.data: the table grants has rows of ${JSON.stringify(id)}, and no provider is called so${meant(id, known)}`,
+    )
   const given = new Set([
     ...Object.values(ofGroups).flat(),
     ...(fromFile?.people ?? []).flatMap(({ roles }) => roles),

@@ -194,7 +194,7 @@ const ofTables = (input: JsonObject, tables: Tables): readonly Proposal[] => {
         for (const role of roles) {
           const ids = textsAt(tables.get('role_grants'), provider, role)
           steps.push({
-            said: `role_grants.${provider}.${role} has ${id} too`,
+            said: `role ${role} has row ${id} too (by roles of grants.${provider}.${id}, or where it has none by role_grants)`,
             cost: 40 + misses.length,
             tables: inTable('role_grants', [provider, role], [...ids, id]),
           })

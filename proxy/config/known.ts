@@ -1,7 +1,18 @@
 // A key that is none: which one was meant, or where it belongs.
 import { z } from 'zod'
 import { meant } from '../mistakes.ts'
-import { inside } from './unbuilt.ts'
+
+/** What an optional schema, one with a default or one that changes the form is about. */
+const inside = (schema: z.core.$ZodType): z.core.$ZodType => {
+  // One that is put into shape first is about what comes of that.
+  if (schema instanceof z.ZodPipe)
+    return inside(schema.def.in instanceof z.ZodTransform ? schema.def.out : schema.def.in)
+  return schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault
+    ? inside(schema.def.innerType)
+    : schema
+}
 
 type Section = { readonly path: readonly string[]; readonly keys: readonly string[] }
 /** Every section of the schema: `*` stands for a name and for a place in a list. */

@@ -290,9 +290,7 @@ describe('a collector that', () => {
     mended = true
     await expect.poll(() => call(deputy, 'alice')).toBe(200)
     // That call's own lines may fill so small a spool once more, until they are taken too.
-    await expect
-      .poll(async () => (await fetch(`http://${deputy.admin}/readyz`)).status)
-      .toBe(200)
+    await expect.poll(async () => (await fetch(`http://${deputy.admin}/readyz`)).status).toBe(200)
   })
 
   test('without audit.required a full spool keeps no call back', async () => {

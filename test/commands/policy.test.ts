@@ -117,7 +117,7 @@ describe('the compiler', () => {
 
 const needs = opa === null ? ` (SKIPPED: needs opa ${OPA_VERSION}, name it with DEPUTY_OPA)` : ''
 
-/** ms: some ask the compiler several times, which takes half a minute alone where the machine is busy. */
+/** ms: some ask the compiler several times, which took more than two minutes on a busy machine. */
 const LONG = { timeout: 300_000 }
 
 describe.skipIf(opa === null)(`a build${needs}`, LONG, () => {

@@ -117,7 +117,10 @@ describe('the compiler', () => {
 
 const needs = opa === null ? ` (SKIPPED: needs opa ${OPA_VERSION}, name it with DEPUTY_OPA)` : ''
 
-describe.skipIf(opa === null)(`a build${needs}`, () => {
+/** ms: some ask the compiler several times, which took more than two minutes on a busy machine. */
+const LONG = { timeout: 300_000 }
+
+describe.skipIf(opa === null)(`a build${needs}`, LONG, () => {
   beforeEach(() => cpSync(policies, join(root, 'policies'), { recursive: true }))
 
   test('is signed with a key of any kind that verifies, and says when', async () => {
@@ -218,7 +221,7 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
   })
 })
 
-describe.skipIf(opa === null)(`the policy's own tests${needs}`, () => {
+describe.skipIf(opa === null)(`the policy's own tests${needs}`, LONG, () => {
   beforeEach(() => cpSync(policies, join(root, 'policies'), { recursive: true }))
   const tested = (coverage?: number): Promise<number> =>
     policyTest({ root, places, print, coverage })

@@ -757,7 +757,7 @@ describe('what one connection overrides', () => {
     [
       'a host of somebody else',
       { hosts: ['evil.example'] },
-      'connections.x: hosts: acme does not serve evil.example',
+      'connections.x: hosts: acme does not serve evil.example: it serves a.acme.example, b.acme.example',
     ],
     ['no host at all', { hosts: [] }, 'connections.x: hosts: no host is left'],
     [

@@ -41,7 +41,7 @@ export const meant = (key: string, known: Iterable<string>): string => {
 const ofType = (expected: string, message: string): string => {
   if (message.endsWith('received undefined')) return 'is missing'
   if (expected !== 'string')
-    return `must be ${({ array: 'a list', object: 'keys and values', record: 'keys and values' } as Readonly<Record<string, string>>)[expected] ?? expected}`
+    return `must be ${({ array: 'a list', object: 'keys and values', record: 'keys and values', number: 'a number', int: 'a whole number', boolean: 'true or false' } as Readonly<Record<string, string>>)[expected] ?? expected}`
   return /received (?:number|boolean)$/.test(message)
     ? 'must be a text: put it in quotes; a duration or a size needs its unit, such as 10s, and an address its host, such as 127.0.0.1:7410'
     : 'must be a text'

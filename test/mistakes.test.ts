@@ -26,7 +26,7 @@ test.each<[unknown, readonly string[]]>([
   [{ name: 'a', tags: 'x' }, ['tags: must be a list']],
   [{ name: 'a', rows: ['x'] }, ['rows.0: must be keys and values']],
   [{ name: 'a', age: 0 }, ['age: must be 1 or more']],
-  [{ name: 'a', age: '1' }, ['age: must be number']],
+  [{ name: 'a', age: '1' }, ['age: must be a number']],
   [{ name: 'a', by: { A: 1 } }, ['by.A: is no name']],
   [
     { name: 'a', nmae: 1, x: 2 },

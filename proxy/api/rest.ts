@@ -5,6 +5,7 @@ import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { z } from 'zod'
+import { said } from '../mistakes.ts'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, sentence, toProblem } from '../problem.ts'
 import { parseStrictBytes } from '../wire/json.ts'
@@ -132,10 +133,10 @@ const checked = <T extends z.ZodType>(schema: T, value: unknown, whole: string):
   if (parsed.success) return parsed.data
   throw invalid(
     parsed.error.issues
-      .map((issue) =>
+      .flatMap((issue) =>
         issue.code === 'unrecognized_keys'
-          ? `${[...issue.path, issue.keys[0] ?? ''].join('.')}: is not known`
-          : `${issue.path.join('.') || whole}: ${issue.message}`,
+          ? [`${[...issue.path, issue.keys[0] ?? ''].join('.')}: is not known`]
+          : said(issue.path.length === 0 ? { ...issue, path: [whole] } : issue),
       )
       .join('; '),
   )

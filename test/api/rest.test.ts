@@ -60,7 +60,16 @@ describe('a body', () => {
     ['application/json', '', 400, 'request_invalid', 'one reading'],
     ['application/json', '{"name":""}', 400, 'request_invalid', 'name: is empty'],
     ['application/json', '{"name":"a","nmae":1}', 400, 'request_invalid', 'nmae: is not known'],
-    ['application/json', '[]', 400, 'request_invalid', 'body: '],
+    ['application/json', '{}', 400, 'request_invalid', 'name: is missing'],
+    ['application/json', '[]', 400, 'request_invalid', 'body: must be keys and values'],
+    ['application/json', '{"name":1}', 400, 'request_invalid', 'name: must be a text'],
+    [
+      'application/json',
+      '{"name":"a","age":"1h"}',
+      400,
+      'request_invalid',
+      'age: must be a number',
+    ],
     ['application/json', '{"name":"","age":"x"}', 400, 'request_invalid', '; age: '],
     ['application/json', `{"name":"${'a'.repeat(65_536)}"}`, 413, 'request_too_large', '64 KiB'],
   ])('%s %.40s: %i %s', async (type, body, status, code, detail) => {

@@ -1,4 +1,5 @@
 // A file that is looked at: never waited for longer than a deadline, and read only if it is a file.
+import { isUtf8 } from 'node:buffer'
 import {
   closeSync,
   constants,
@@ -117,8 +118,16 @@ export const readWhole = (path: string, most = MOST_BYTES): Promise<Buffer> =>
     }
   })
 
-export const readText = async (path: string, most?: number): Promise<string> =>
-  (await readWhole(path, most)).toString('utf8')
+/** Throws as `readWhole`, and for other bytes than UTF-8: read leniently, two names in Latin-1 could become one. */
+export const readText = async (path: string, most?: number): Promise<string> => {
+  const bytes = await readWhole(path, most)
+  if (!isUtf8(bytes)) throw new Error(`${path}: is not written in UTF-8: save it again as UTF-8`)
+  return bytes.toString('utf8')
+}
+
+/** Certificates, whose comments nobody reads, and which are in Latin-1 in many a bundle. Throws as `readWhole`. */
+export const readPem = async (path: string): Promise<string> =>
+  (await readWhole(path)).toString('latin1')
 
 /** Changes whenever one of these files does, also where a link is turned to another one. Does not reject. */
 export const marksOf = async (paths: readonly string[]): Promise<string> =>

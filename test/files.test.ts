@@ -9,6 +9,7 @@ import {
   changedSince,
   marksOf,
   namesIn,
+  readPem,
   readText,
   statOf,
   stuck,
@@ -35,6 +36,15 @@ test('a file is read though this process was busy itself for longer than a disk 
   const read = [readText(path), namesIn(dir)]
   for (const end = performance.now() + 2_200; performance.now() < end;);
   expect(await Promise.all(read)).toEqual(['text', ['file']])
+})
+
+test('a text in Latin-1 is refused, of which two names could become one; certificates may have such comments', async () => {
+  const path = join(dir, 'file')
+  writeFileSync(path, 'andr\u00e9', 'latin1')
+  await expect(readText(path)).rejects.toThrow(`${path}: is not written in UTF-8`)
+  expect(await readPem(path)).toBe('andr\u00e9')
+  writeFileSync(path, 'andr\u00e9')
+  expect(await readText(path)).toBe('andr\u00e9')
 })
 
 test('a file is read; what is none is refused without waiting for it', async () => {

@@ -1,7 +1,7 @@
 // Whom the configuration believes: issuers of tags, and those who say which workload calls.
 import type { Config, IssuerConfig } from '../config/schema.ts'
 import { trustDomainOf } from '../config/workload.ts'
-import { readText, toldOf } from '../files.ts'
+import { readPem, readText, toldOf } from '../files.ts'
 import { unreadableCa } from '../net/certificate.ts'
 import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import type { ReviewSource } from '../oauth/token_review.ts'
@@ -59,7 +59,7 @@ const readReview = async (
   const ca = review.ca === undefined ? null : at(review.ca)
   const tokenFile = at(review.token)
   if (ca !== null) {
-    const wrong = unreadableCa(await readText(ca))
+    const wrong = unreadableCa(await readPem(ca))
     if (wrong !== null) throw new Error(`${where}.ca: ${ca} ${wrong}`)
   }
   await readText(tokenFile).catch((error: unknown) => {

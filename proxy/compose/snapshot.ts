@@ -7,7 +7,7 @@ import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
-import { readText, statOf, toldOf, tryFolder } from '../files.ts'
+import { readPem, statOf, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
 import { isService } from '../config/policy.ts'
 import type { Connection, Log } from '../model.ts'
@@ -239,7 +239,7 @@ const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Shown 
   const clientCa =
     tls.client_ca === undefined
       ? null
-      : await readText(at(tls.client_ca)).catch((error: unknown) => {
+      : await readPem(at(tls.client_ca)).catch((error: unknown) => {
           problems.push(`${where}: ${toldOf(error)}`)
           return null
         })

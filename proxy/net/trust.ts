@@ -1,6 +1,6 @@
 // Whom a connection out believes, and what it shows of itself: files, looked at whenever one is dialled.
 import type { SecureContext } from 'node:tls'
-import { readText, statOf, toldOf } from '../files.ts'
+import { readPem, statOf, toldOf } from '../files.ts'
 import type { ConnectionTls, Log } from '../model.ts'
 import { readPair, unreadableCa } from './certificate.ts'
 
@@ -44,7 +44,7 @@ const readTrust = async (
   const problems: string[] = []
   const ca: string[] = []
   for (const { where, path } of trust.ca) {
-    const text = await readText(path).catch((error: unknown) => {
+    const text = await readPem(path).catch((error: unknown) => {
       problems.push(`${where}: ${toldOf(error)}`)
       return null
     })

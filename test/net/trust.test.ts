@@ -1,5 +1,13 @@
 // Files that connections are dialled with; what a provider sees of them is in dial.test.ts.
-import { copyFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -48,6 +56,11 @@ describe.skipIf(missing !== '')(`files${missing}`, () => {
       'connections.bank.client_cert.key',
     ])
     expect(problems[1]).toMatch(/is no list of certificates: write the PEM/)
+  })
+  test('of authorities may have comments in Latin-1, as those of many systems', async () => {
+    const { cert } = makeCertificate(folder)
+    writeFileSync(at('old.pem'), `# Autorit\u00e9\n${readFileSync(cert, 'utf8')}`, 'latin1')
+    expect(await trustProblems(commonTrust(at('old.pem')))).toEqual([])
   })
   test('that stay make one context, read once; those that change make another', async () => {
     for (const name of ['one', 'two']) mkdirSync(at(name))

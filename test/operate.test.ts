@@ -97,7 +97,7 @@ test('watch.md: the lines of the log that it names are written by some source', 
   const sources = [
     'compose/reload',
     'policy/source',
-    'vault/rotate',
+    'vault/ring_file',
     'store/postgres',
     'pipeline/record',
   ]

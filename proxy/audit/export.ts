@@ -172,11 +172,13 @@ export const createExport = (options: ExportOptions): Export => {
   const run = async (): Promise<void> => {
     while (!over()) {
       try {
+        // Asked first: what was written while the file was read is read before the end.
+        const last = options.clock.mono() >= stopAt
         const lines = await follower.next(BATCH)
         inHand = lines
         if (lines.length === 0) {
           kept([])
-          if (options.clock.mono() >= stopAt) return
+          if (last) return
           await sleep(LOOK_MS)
         } else if (await delivered(lines)) {
           inHand = []

@@ -28,7 +28,7 @@ const append = (from: number, to: number): void =>
   fs.appendFileSync(path, `${ALL.slice(from, to).join('\n')}\n`)
 const quiet = () => undefined
 let noted: unknown[] = []
-const started = (send: Send, remove = false): Export => {
+const started = (send: Send, remove = false, mono = (): number => performance.now()): Export => {
   noted = []
   const each = createExport({
     path,
@@ -36,7 +36,7 @@ const started = (send: Send, remove = false): Export => {
     remove,
     send,
     note: (event, fields) => void noted.push([event, fields]),
-    clock: { now: Date.now, mono: () => performance.now() },
+    clock: { now: Date.now, mono },
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   })
   open.push(each)
@@ -73,6 +73,24 @@ test('every line, in order, in batches; what comes later goes later', async () =
   append(1_200, 1_210)
   await expect.poll(() => got.length).toBe(1_210)
   expect([each.behind(), each.problem(), each.counts().sent]).toEqual([0, null, 1_210])
+})
+
+test('what is written while the end of the file is read is sent before it stops', async () => {
+  append(0, 1)
+  const { got, send } = collector('taken')
+  let looks = 0
+  let closed: Promise<void> | undefined
+  const each = started(send, false, () => {
+    looks += 1
+    if (looks === 3) {
+      append(1, 4)
+      closed = each.close(5_000)
+    }
+    return performance.now()
+  })
+  await expect.poll(() => looks).toBeGreaterThanOrEqual(3)
+  await closed
+  expect(got).toEqual(ALL.slice(0, 4))
 })
 
 test('an outage loses nothing, is told while it lasts, and heals', async () => {

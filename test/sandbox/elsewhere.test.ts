@@ -15,7 +15,7 @@ const USED: Readonly<Record<string, string>> = {
     'absent, the lock goes by the pid alone, which every system knows',
   '/proc in proxy/audit/sink.ts': 'absent, the file is looked at more closely before each write',
   '/proc in proxy/observe/metrics.ts': 'absent, these figures are left out',
-  'a Unix socket in proxy/net/listener.ts':
+  'a Unix socket in proxy/net/control.ts':
     'absent, deputy logs that commands need the operators’ API',
   'SIGTERM sent in test/sandbox/world.ts':
     'it ends deputy at once there: the evidence has no last line',

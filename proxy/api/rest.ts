@@ -67,7 +67,8 @@ export const createRest = (deps: RestDeps, bodyBytes = BODY_BYTES) => {
   const known = new Map<string, Set<string>>()
   app.use(async (c, next) => {
     // Nobody and nothing is called so, and PostgreSQL would fail at it instead of finding nothing.
-    if (c.req.url.includes('%00')) throw invalid('the address has a zero byte (%00): names have no control characters')
+    if (c.req.url.includes('%00'))
+      throw invalid('the address has a zero byte (%00): names have no control characters')
     await next()
     c.header('cache-control', 'no-store')
   })

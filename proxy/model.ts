@@ -392,6 +392,8 @@ export type Provider = {
     readonly headers: readonly string[]
     readonly query: readonly string[]
     readonly body: readonly string[]
+    /** Names in the query of what the provider writes into URLs of its own: they pass under deputy's seal alone. */
+    readonly provided?: readonly string[]
     /** Names in the query that are no credential here, whatever their words say. */
     readonly pass?: readonly string[]
   }

@@ -16,7 +16,7 @@ import type { Listed } from '../envelope/listed.ts'
 import type { AddressTags } from '../wire/address_tag.ts'
 import { targetText } from '../wire/canonical.ts'
 import type { McpSessions } from '../wire/mcp_session.ts'
-import type { QuerySeals } from '../wire/query_seal.ts'
+import type { Followed, QuerySeals } from '../wire/query_seal.ts'
 
 export type JobDeps = {
   readonly via: Via
@@ -48,7 +48,7 @@ export const createJobs = (deps: JobDeps) => {
     return { pointers, seal }
   }
   /** What credentials in the query of a URL need that this provider wrote for a host of its own. */
-  const sealedOf = (call: Call, { route, body, sifted, said }: Request): Job['seal'] => {
+  const sealedOf = (call: Call, { route, act, body, sifted, said }: Request): Job['seal'] => {
     const { who } = call
     // What an upload said is not known any more.
     if (who === null || call.credential === null || (body.state !== 'none' && body.bytes === null))
@@ -59,9 +59,21 @@ export const createJobs = (deps: JobDeps) => {
       ...sifted.kept,
       body.bytes?.toString('latin1') ?? '',
     ]
+    const { upload, mail } = act.operation
+    // Where an upload was begun, its bytes may follow. Of a mail that comes in pieces nobody would know to whom it goes.
+    const followed = (host: string, target: string): Followed => {
+      if (!upload || mail !== undefined) return 'read'
+      const methods = followedBy(call.snapshot.classify, route, host, target)
+      return methods.includes('PUT') && !methods.includes('GET') ? 'upload' : 'read'
+    }
     return (host, target) =>
       host === route.host || provider.hosts.has(host)
-        ? deps.querySeals.seal(boundTo(who, { ...route, host }), target, provider, all)
+        ? deps.querySeals.seal(
+            { ...boundTo(who, { ...route, host }), followed: followed(host, target) },
+            target,
+            provider,
+            all,
+          )
         : null
   }
   /** The places of URLs in this operation's answers. */

@@ -198,6 +198,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
       headers: lower(d.strip.headers),
       query: lower(d.strip.query),
       body: lower(d.strip.body),
+      provided: lower(d.strip.provided),
       pass: lower(d.strip.pass),
     },
     names: { insensitive: d.names === 'insensitive', spellings: d.spellings },

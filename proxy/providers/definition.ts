@@ -293,6 +293,7 @@ export const definition = z.strictObject({
       headers: z.array(headerName).max(200).default([]),
       query: names.default([]),
       body: names.default([]),
+      provided: names.default([]),
       pass: names.default([]),
     })
     .prefault({}),

@@ -325,10 +325,13 @@ const checkTogether = (d: Definition, report: Report): void => {
   if (d.names === 'exact' && d.spellings.length > 0)
     report('spellings', 'are compared only with names: insensitive')
   const folded = (name: string): string => name.toLowerCase().replaceAll(/[\s.-]/g, '_')
-  const cut = new Set(d.strip.query.map(folded))
+  const cut = new Set([...d.strip.query, ...d.strip.provided].map(folded))
   for (const name of d.strip.pass)
     if (cut.has(folded(name)) || /^(?:access|bearer|oauth)_token$/.test(folded(name)))
-      report('strip.pass', `${name} is a credential: strip.query names it, or RFC 6750 does`)
+      report(
+        'strip.pass',
+        `${name} is a credential: strip.query or strip.provided names it, or RFC 6750 does`,
+      )
 }
 
 /** Each slot is a whole provider: the definition with what the slot changes laid over it. */

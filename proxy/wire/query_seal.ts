@@ -13,6 +13,9 @@ export type Bound = {
   readonly host: string
 }
 
+/** What a sealed URL is good for: to be read, or to send there what an upload that was begun is to hold. */
+export type Followed = 'read' | 'upload'
+
 export type QuerySeals = {
   /**
    * @param target path and query as the provider wrote them
@@ -23,7 +26,7 @@ export type QuerySeals = {
    *   have none
    */
   readonly seal: (
-    bound: Bound,
+    bound: Bound & { readonly followed?: Followed },
     target: string,
     provider: Provider,
     said: () => readonly string[],
@@ -33,8 +36,15 @@ export type QuerySeals = {
 }
 
 const NAME = 'deputy_seal'
-/** As long as a sealed address (wire/address_tag) lives; ms. */
-const LIFE_MS = 10 * 60_000
+/** A URL to read lives as long as a sealed address (wire/address_tag), one to send to as long as a large upload may take; ms. */
+const LIFE_MS: Readonly<Record<Followed, number>> = { read: 10 * 60_000, upload: 24 * 3_600_000 }
+/** A seal to read lets no write be somebody else's. */
+const FOLLOWED: ReadonlyMap<string, Followed> = new Map([
+  ['GET', 'read'],
+  ['HEAD', 'read'],
+  ['PUT', 'upload'],
+  ['POST', 'upload'],
+])
 const SEAL = /^([0-9a-z]{1,11})\.[\w-]{43}$/
 /** A provider may decode what it repeats; more often than this none does. */
 const DECODINGS = 4
@@ -116,13 +126,14 @@ export const createQuerySeals = (deps: {
   readonly key: Buffer
   readonly now: () => number
 }): QuerySeals => {
-  const make = (bound: Bound, target: string, until: string): string => {
+  const make = (bound: Bound, target: string, followed: Followed, until: string): string => {
     const { person, agent, connection, host } = bound
-    const said = [person.tenant, person.realm, person.id, agent, connection, host, target, until]
+    const whose = [person.tenant, person.realm, person.id, agent, connection]
+    const said = [...whose, host, target, followed, until]
     return `${until}.${createHmac('sha256', deps.key).update(JSON.stringify(said)).digest('base64url')}`
   }
   return {
-    seal(bound, text, provider, said) {
+    seal({ followed = 'read', ...bound }, text, provider, said) {
       const target = read(text)
       if (target === null) return null
       const values = providedValues(target, provider)
@@ -135,13 +146,14 @@ export const createQuerySeals = (deps: {
         )
       )
         return null
-      return `${NAME}=${make(bound, targetText(target), (deps.now() + LIFE_MS).toString(36))}`
+      const until = (deps.now() + LIFE_MS[followed]).toString(36)
+      return `${NAME}=${make(bound, targetText(target), followed, until)}`
     },
     opens(seal, bound, target) {
       const until = SEAL.exec(seal)?.[1]
-      // What is followed is read; a seal lets no write be somebody else's.
-      if (until === undefined || (target.method !== 'GET' && target.method !== 'HEAD')) return false
-      const right = make(bound, targetText(target), until)
+      const followed = FOLLOWED.get(target.method)
+      if (until === undefined || followed === undefined) return false
+      const right = make(bound, targetText(target), followed, until)
       return (
         timingSafeEqual(Buffer.from(seal), Buffer.from(right)) && parseInt(until, 36) > deps.now()
       )

@@ -138,12 +138,14 @@ const queryCredential = (provider: Provider): Judge => {
   if (judge === undefined) judges.set(provider, (judge = remembered(judgeOf(provider))))
   return judge
 }
+const lists = (names: readonly string[] | undefined, folded: string): boolean =>
+  names?.some((name) => foldName(name) === folded) === true
 /** What the definition names is one; what it lets pass is none, whatever its words say. */
 const judgeOf = ({ strip }: Provider): Judge => {
-  const lists = (names: readonly string[] | undefined, folded: string): boolean =>
-    names?.some((name) => foldName(name) === folded) === true
   const has = (folded: string): boolean =>
-    lists(strip.query, folded) || (QUERY_SPEAKS.test(folded) && !lists(strip.pass, folded))
+    lists(strip.query, folded) ||
+    lists(strip.provided, folded) ||
+    (QUERY_SPEAKS.test(folded) && !lists(strip.pass, folded))
   return (name) => named(name, has) ?? named(name.replaceAll(HUMP, '_'), has)
 }
 
@@ -188,11 +190,12 @@ const OF_A_URL =
  */
 export const providedValues = (target: Target, provider: Provider): readonly string[] | null => {
   const credentialIn = queryCredential(provider)
+  const { strip } = provider
   const values: string[] = []
   for (const { name, value } of target.query) {
     const folded = credentialIn(name)
     if (folded === null) continue
-    if (!OF_A_URL.test(folded) || provider.strip.query.some((one) => foldName(one) === folded))
+    if (!lists(strip.provided, folded) && (!OF_A_URL.test(folded) || lists(strip.query, folded)))
       return null
     values.push(value)
   }

@@ -61,8 +61,16 @@ describe('a definition', () => {
       scheme: '',
     })
     expect(
-      read({ strip: { headers: ['X-Other'], query: ['Key'], pass: ['Token'] } }).strip,
-    ).toEqual({ headers: ['x-other'], query: ['key'], body: [], pass: ['token'] })
+      read({
+        strip: { headers: ['X-Other'], query: ['Key'], provided: ['Upload_Id'], pass: ['Token'] },
+      }).strip,
+    ).toEqual({
+      headers: ['x-other'],
+      query: ['key'],
+      body: [],
+      provided: ['upload_id'],
+      pass: ['token'],
+    })
   })
 
   test.each([
@@ -108,12 +116,12 @@ describe('a definition', () => {
     [
       'a name that is cut and passes',
       { strip: { query: ['Team.Key'], pass: ['team_key'] } },
-      'acme.yaml: strip.pass: team_key is a credential: strip.query names it, or RFC 6750 does',
+      'acme.yaml: strip.pass: team_key is a credential: strip.query or strip.provided names it, or RFC 6750 does',
     ],
     [
       'a bearer token that passes',
       { strip: { pass: ['Access-Token'] } },
-      'acme.yaml: strip.pass: Access-Token is a credential: strip.query names it, or RFC 6750 does',
+      'acme.yaml: strip.pass: Access-Token is a credential: strip.query or strip.provided names it, or RFC 6750 does',
     ],
     [
       'a fixed value beside the token',

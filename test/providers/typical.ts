@@ -271,10 +271,6 @@ export const TYPICAL: Readonly<Record<string, Client>> = {
       POST www.googleapis.com/upload/drive/v3/files
       PUT www.googleapis.com/upload/drive/v3/files
     `,
-    unknown: {
-      'PUT www.googleapis.com/upload/drive/v3/files':
-        'the bytes of a resumable upload: its address is a capability of its own',
-    },
   },
   'code.gitea.io/sdk/gitea': {
     provider: 'gitea',

@@ -97,7 +97,7 @@ class GoogleApi:
         from googleapiclient.discovery import build
         from googleapiclient.http import MediaIoBaseUpload
 
-        media = MediaIoBaseUpload(io.BytesIO(BYTES), 'text/plain')
+        media = MediaIoBaseUpload(io.BytesIO(BYTES), 'text/plain', resumable=True)
         drive = build('drive', 'v3', credentials=self.credentials)
         return drive.files().create(body={'name': 'a.txt'}, media_body=media).execute()
 

@@ -132,6 +132,10 @@ export const answer = ({ method, url, body, who }: Seen, res: ServerResponse): v
   }
   const [, list] = lists.find(([path]) => path.test(pathname)) ?? []
   if (list !== undefined && method === 'GET') return reply(res, 200, list(searchParams, who))
+  if (searchParams.get('uploadType') === 'resumable' && !searchParams.has('upload_id'))
+    return reply(res, 200, null, {
+      location: `https://www.googleapis.com${pathname}?uploadType=resumable&upload_id=ABPtcPqZ-${who}`,
+    })
   const upload_url = 'https://files.slack.com/upload/v1/abc'
   const github = /^\/(?:repos|user|search)\b/.test(pathname)
   reply(res, 200, {

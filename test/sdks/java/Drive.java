@@ -257,7 +257,6 @@ class Drive {
     public void upload() throws IOException {
       var media = new ByteArrayContent("text/plain", UPLOADED.getBytes());
       var create = drive.files().create(new File().setName("a.txt"), media);
-      create.getMediaHttpUploader().setDirectUploadEnabled(true);
       create.execute();
     }
 

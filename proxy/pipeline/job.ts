@@ -61,11 +61,12 @@ export const createJobs = (deps: JobDeps) => {
     ]
     const { upload, mail } = act.operation
     // Where an upload was begun, its bytes may follow. Of a mail that comes in pieces nobody would know to whom it goes.
-    const followed = (host: string, target: string): Followed => {
-      if (!upload || mail !== undefined) return 'read'
-      const methods = followedBy(call.snapshot.classify, route, host, target)
-      return methods.includes('PUT') && !methods.includes('GET') ? 'upload' : 'read'
-    }
+    const followed = (host: string, target: string): Followed =>
+      upload &&
+      mail === undefined &&
+      followedBy(call.snapshot.classify, route, host, target).includes('PUT')
+        ? 'upload'
+        : 'read'
     return (host, target) =>
       host === route.host || provider.hosts.has(host)
         ? deps.querySeals.seal(

@@ -13,7 +13,7 @@ export type Bound = {
   readonly host: string
 }
 
-/** What a sealed URL is good for: to be read, or to send there what an upload that was begun is to hold. */
+/** What a sealed URL is good for: to be read, or also to send there what an upload that was begun is to hold. */
 export type Followed = 'read' | 'upload'
 
 export type QuerySeals = {
@@ -39,11 +39,11 @@ const NAME = 'deputy_seal'
 /** A URL to read lives as long as a sealed address (wire/address_tag), one to send to as long as a large upload may take; ms. */
 const LIFE_MS: Readonly<Record<Followed, number>> = { read: 10 * 60_000, upload: 24 * 3_600_000 }
 /** A seal to read lets no write be somebody else's. */
-const FOLLOWED: ReadonlyMap<string, Followed> = new Map([
-  ['GET', 'read'],
-  ['HEAD', 'read'],
-  ['PUT', 'upload'],
-  ['POST', 'upload'],
+const FOLLOWED: ReadonlyMap<string, readonly Followed[]> = new Map([
+  ['GET', ['read', 'upload']],
+  ['HEAD', ['read', 'upload']],
+  ['PUT', ['upload']],
+  ['POST', ['upload']],
 ])
 const SEAL = /^([0-9a-z]{1,11})\.[\w-]{43}$/
 /** A provider may decode what it repeats; more often than this none does. */
@@ -151,11 +151,10 @@ export const createQuerySeals = (deps: {
     },
     opens(seal, bound, target) {
       const until = SEAL.exec(seal)?.[1]
-      const followed = FOLLOWED.get(target.method)
-      if (until === undefined || followed === undefined) return false
-      const right = make(bound, targetText(target), followed, until)
-      return (
-        timingSafeEqual(Buffer.from(seal), Buffer.from(right)) && parseInt(until, 36) > deps.now()
+      if (until === undefined || parseInt(until, 36) <= deps.now()) return false
+      const given = Buffer.from(seal)
+      return (FOLLOWED.get(target.method) ?? []).some((followed) =>
+        timingSafeEqual(given, Buffer.from(make(bound, targetText(target), followed, until))),
       )
     },
   }

@@ -3,8 +3,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
 
-const SCOPE = 'https://www.googleapis.com/auth/drive.file'
+const SCOPES = ['drive.file', 'gmail.modify'].map(
+  (name) => `https://www.googleapis.com/auth/${name}`,
+)
 const HOST = 'www.googleapis.com'
+const MAIL = 'gmail.googleapis.com'
 const FILES = '/upload/drive/v3/files'
 /** What each upload holds by now, by its id. */
 const held = new Map<string, Buffer>()
@@ -15,7 +18,7 @@ describe('an upload in pieces', () => {
   let vendor: Vendor
   beforeAll(async () => {
     vendor = await startVendor({
-      connections: { google: { provider: 'google', hosts: [HOST], scopes: [SCOPE] } },
+      connections: { google: { provider: 'google', hosts: [HOST, MAIL], scopes: SCOPES } },
       held: ['alice', 'bob'].map((person) => ({
         person,
         connection: 'google',
@@ -28,7 +31,7 @@ describe('an upload in pieces', () => {
       if (id === null) {
         const made = `ABPtcPqZ${held.size}Yx-${Buffer.from(pathname).toString('base64url')}`
         held.set(made, Buffer.alloc(0))
-        const location = `https://${HOST}${pathname}?uploadType=resumable&upload_id=${made}`
+        const location = `https://${pathname.includes('gmail') ? MAIL : HOST}${pathname}?uploadType=resumable&upload_id=${made}`
         return reply(res, 200, null, { location })
       }
       const all = Buffer.concat([held.get(id) ?? Buffer.alloc(0), body])
@@ -110,6 +113,19 @@ describe('an upload in pieces', () => {
         expect.not.stringContaining('upload_id'),
       ])
     }
+  })
+
+  test('a mail does not go up in pieces, of which none says to whom it goes', async () => {
+    const path = '/upload/gmail/v1/users/me/drafts/d1'
+    const answer = await fetch(`${vendor.deputy.agent}/${MAIL}${path}?uploadType=resumable`, {
+      method: 'PUT',
+      headers: { 'deputy-user': vendor.tag('alice'), 'content-type': 'application/json' },
+      body: '{}',
+    })
+    expect(answer.status).toBe(200)
+    const location = answer.headers.get('location') ?? ''
+    await piece('alice', location, 0, 'PUT').then((said) => said.arrayBuffer())
+    expect(sent()).not.toContain('upload_id')
   })
 
   test('an address that the agent brought is not sealed', async () => {

@@ -37,11 +37,11 @@ describe('the URL of a provider', () => {
     expect(opens(followed(URL_TEXT, seal, 'HEAD'))).toBe(true)
   })
 
-  test('at which an upload goes on is good for a day, for sending alone', () => {
+  test('at which an upload goes on is good for a day, for sending too', () => {
     const upload = seals.seal({ ...alice, followed: 'upload' }, URL_TEXT, provider, () => []) ?? ''
-    for (const method of ['PUT', 'POST'])
-      expect(opens(followed(URL_TEXT, upload, method))).toBe(true)
-    for (const method of ['GET', 'HEAD', 'PATCH', 'DELETE'])
+    for (const method of ['PUT', 'POST', 'GET', 'HEAD'])
+      expect([method, opens(followed(URL_TEXT, upload, method))]).toEqual([method, true])
+    for (const method of ['PATCH', 'DELETE', 'OPTIONS'])
       expect([method, opens(followed(URL_TEXT, upload, method))]).toEqual([method, false])
     now += 24 * 3_600_000 - 1
     expect(opens(followed(URL_TEXT, upload, 'PUT'))).toBe(true)

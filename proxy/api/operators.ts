@@ -21,7 +21,7 @@ import {
 } from './operator.ts'
 import type { OperatorSignIn } from './operator_sso.ts'
 import * as shapes from './operators_schema.ts'
-import { createRest, given, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
+import { createRest, given, pageOf, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
 import { addRunRoutes, type RunApiDeps } from './runs.ts'
 import { addStandingRoutes, type StandingApiDeps } from './standings.ts'
 
@@ -147,7 +147,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     const name = ({ connection, provider }: HeldConnection): string =>
       deps.connections().get(connection)?.provider.name ?? provider
     const items = held.map((one) => shapes.connectionShape(one, name(one)))
-    return c.json({ items, limit, offset, page_count: items.length, total_count: total })
+    return c.json(pageOf(items, limit, offset, total))
   })
 
   route('DELETE', '/v1/admin/user_connections/:id', async (c) => {

@@ -118,16 +118,21 @@ export const given = <T extends object>(
 
 export type Rest = ReturnType<typeof createRest>
 
-/** One page of a list, in the shape that existing clients walk by offset. */
+/** One page of a list, in the shape that existing clients walk by offset. @param total how many there are in all */
+export const pageOf = (
+  items: readonly object[],
+  limit: number,
+  offset: number,
+  total: number,
+): object => ({ items, limit, offset, page_count: items.length, total_count: total })
+
+/** The same of a list that is at hand whole. */
 export const paged = <T>(
   all: readonly T[],
   limit: number,
   offset: number,
   shape: (one: T) => object,
-): object => {
-  const items = all.slice(offset, offset + limit).map(shape)
-  return { items, limit, offset, page_count: items.length, total_count: all.length }
-}
+): object => pageOf(all.slice(offset, offset + limit).map(shape), limit, offset, all.length)
 
 const checked = <T extends z.ZodType>(schema: T, value: unknown, whole: string): z.output<T> => {
   const parsed = schema.safeParse(value)

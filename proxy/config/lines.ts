@@ -64,7 +64,8 @@ export const withLines = (text: string, problems: readonly string[]): readonly s
   })
 }
 
-const MOST_BYTES = 4 * 1024 ** 2
+/** Of a file of the configuration. */
+export const MOST_BYTES = 4 * 1024 ** 2
 /** The same for a file; as they are, where it cannot be read any more. */
 export const located = (path: string, problems: readonly string[]): Promise<readonly string[]> =>
   readText(path, MOST_BYTES).then(

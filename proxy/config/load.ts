@@ -14,7 +14,7 @@ import { withOwn } from './own_operations.ts'
 import { parseConfig } from './parse.ts'
 import type { Config, ConfigConnection } from './schema.ts'
 import { keyed } from './keyed.ts'
-import { inYaml } from './lines.ts'
+import { inYaml, MOST_BYTES } from './lines.ts'
 import { isObject } from '../wire/json.ts'
 import { byCertificate } from '../providers/definition.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
@@ -54,7 +54,6 @@ export type Result =
     }
 
 const PLACES = ['./deputy.yaml', '/etc/deputy/deputy.yaml']
-const MOST_BYTES = 4 * 1024 ** 2
 /** Beside `proxy/` in a checkout and beside `dist/` in the package. */
 export const shipped = (name: string): string =>
   fileURLToPath(new URL(`../../${name}`, import.meta.url))

@@ -100,6 +100,16 @@ export const createNotifier = (deps: {
     }
   }
 
+  /** Whose link it is, and what it is for. */
+  const whose = ({ person, agent, connection }: Parameters<Notifier['mismatch']>[0]) => ({
+    user_id: person.id,
+    tenant: person.tenant,
+    realm: person.realm,
+    agent,
+    agent_url: deps.agentUrl(agent),
+    connection,
+  })
+
   const deliver = async ({ flow, url, attempt }: Notice): Promise<void> => {
     const { hash, person, agent, connection, scopes, expiresAt } = flow
     const reason = await post(
@@ -108,12 +118,7 @@ export const createNotifier = (deps: {
         event: 'authorization.required',
         authorization_id: `ac_${hash}`,
         url,
-        user_id: person.id,
-        tenant: person.tenant,
-        realm: person.realm,
-        agent,
-        agent_url: deps.agentUrl(agent),
-        connection,
+        ...whose(flow),
         scopes,
         expires_at: new Date(expiresAt).toISOString(),
       }),
@@ -172,18 +177,14 @@ export const createNotifier = (deps: {
     running.add(told)
   }
   const warned = new LRUCache<string, true>({ max: 10_000 })
-  const mismatch: Notifier['mismatch'] = ({ hash, person, agent, connection }) => {
+  const mismatch: Notifier['mismatch'] = (flow) => {
+    const { hash } = flow
     if (warned.has(hash)) return
     warned.set(hash, true)
     const warning = {
       event: 'authorization.user_mismatch',
       authorization_id: `ac_${hash}`,
-      user_id: person.id,
-      tenant: person.tenant,
-      realm: person.realm,
-      agent,
-      agent_url: deps.agentUrl(agent),
-      connection,
+      ...whose(flow),
     }
     const complaint = 'the webhook of connect.notify did not take a warning'
     tell(`mismatch_${hash}`, warning, complaint, { flow: hash })
